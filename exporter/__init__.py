@@ -1,0 +1,1 @@
+"""The workstation: PyTorch or ONNX in, shippable files out."""

@@ -1,0 +1,260 @@
+"""The build directory: what its files are called, what they hold, and how they are written.
+
+Every file is written to a temporary name beside its place and renamed, so that an interrupted run
+leaves no half file. Readers get frozen, validated models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from exporter.errors import BuildError
+
+SCHEMA_VERSION: Final = 1
+
+MANIFEST = "manifest.json"
+CERTIFICATE = "certificate.json"
+ACCURACY = "accuracy.json"
+BENCH = "bench.json"
+GOLDEN = "golden.npz"
+REPORT = "report.html"
+
+
+class Frozen(BaseModel):
+    """Base of everything that is read from or written to a build directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorInfo(Frozen):
+    """One input or output of a shipped file, as its interpreter sees it.
+
+    `shape` has None for the batch. A real value is `scale * (integer - zero_point)`; both are None
+    for float32.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: Literal["uint8", "int8", "float32"]
+    layout: Literal["NHWC", "NCHW", ""] = ""
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class PackageInfo(Frozen):
+    """The entropy-coded package that restores an artifact byte for byte."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Artifact(Frozen):
+    """One shipped file. `path` is relative to the build directory."""
+
+    name: str
+    format: Literal["tflite", "onnx", "ort"]
+    precision: Literal["fp32", "int8"]
+    path: str
+    bytes: int
+    sha256: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    package: PackageInfo | None = None
+
+
+class Manifest(Frozen):
+    """`manifest.json`: what was built, from what, with which versions."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str
+    created: str
+    versions: dict[str, str]
+    source: str
+    artifacts: tuple[Artifact, ...]
+
+    def artifact(self, format: str, precision: str) -> Artifact | None:
+        """The artifact of this format and precision, if it was built."""
+        for artifact in self.artifacts:
+            if (artifact.format, artifact.precision) == (format, precision):
+                return artifact
+        return None
+
+
+class AccuracyRow(Frozen):
+    """One artifact in one runtime, over the whole evaluation set.
+
+    `drop_pt` is the fp32 file's accuracy less this one's, in percentage points; `agreement` the
+    share of samples on which both name the same class. `accuracy` and `agreement` are in [0, 1].
+    """
+
+    artifact: str
+    runtime: str
+    accuracy: float
+    correct: int
+    drop_pt: float
+    agreement: float
+
+
+class StageAccuracy(Frozen):
+    """Accuracy after one stage of training, in PyTorch, with what the stage left of the weights.
+
+    `weight_bytes` is the order-0 entropy of the stage's weights, in bytes (fp32: 4 bytes each).
+    """
+
+    stage: str
+    accuracy: float
+    sparsity: float
+    weight_bytes: int
+
+
+class Accuracy(Frozen):
+    """`accuracy.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    dataset: str
+    metric: str = "top-1"
+    samples: int
+    rows: tuple[AccuracyRow, ...]
+    stages: tuple[StageAccuracy, ...] = ()
+
+
+class CheckResult(Frozen):
+    """One line of the certificate."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class OutputComparison(Frozen):
+    """The integer outputs of one file in one runtime, against the first row's.
+
+    `differing` counts output values that differ, of `values`; `max_lsb` is the largest difference
+    in steps of the output's scale. `sha256` is over the outputs in canonical form (int8, NHWC).
+    `decides` says whether the row counts for the verdict (TFLite's builtin kernels do not).
+    """
+
+    artifact: str
+    runtime: str
+    sha256: str
+    values: int
+    differing: int
+    max_lsb: int
+    decides: bool = True
+
+
+class Certificate(Frozen):
+    """`certificate.json`: what was proven of the shipped files, and over which inputs."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    verdict: Literal["clean", "differs"]
+    samples: int
+    checks: tuple[CheckResult, ...]
+    outputs: tuple[OutputComparison, ...]
+    islands: tuple[str, ...] = ()
+
+
+class BenchRow(Frozen):
+    """One file measured in one runtime on one device. Times in ms, memory in bytes."""
+
+    artifact: str
+    device: str
+    runtime: str
+    runtime_version: str
+    delegate: str
+    threads: int
+    load_ms: float
+    first_ms: float
+    samples_ms: tuple[float, ...]
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    std_ms: float
+    memory_before_bytes: int
+    memory_loaded_bytes: int
+    peak_load_bytes: int
+    peak_inference_bytes: int
+    valid: bool
+    notes: tuple[str, ...] = ()
+
+
+class Bench(Frozen):
+    """`bench.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: str
+    rows: tuple[BenchRow, ...]
+    device_state: dict[str, dict[str, Any]] = {}
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_json(path: Path, model: type[Model]) -> Model:
+    """Read and validate one JSON file of a build directory.
+
+    Raises:
+        BuildError: the file is missing, is no JSON, or does not fit its schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BuildError(
+            f"{path} is missing",
+            expected=f"a build directory with {path.name}",
+            found="no such file",
+            remedy="run `edgewright run` or `edgewright export` first, or name another directory",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BuildError(f"{path} cannot be read", found=str(error)) from None
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise BuildError(
+            f"{path} is damaged or of another version",
+            expected=f"{model.__name__}, schema version {SCHEMA_VERSION}",
+            found=f"{where}: {first['msg']}",
+            remedy="build it again with this version of edgewright",
+        ) from None
+
+
+def save_json(path: Path, document: BaseModel) -> None:
+    """Write one JSON document, whole or not at all."""
+    write_bytes(path, (json.dumps(document.model_dump(mode="json"), indent=1) + "\n").encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path in the same directory; rename it to `path` when the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal; read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
