@@ -1,0 +1,70 @@
+"""The check itself: every limit of a budget against every artifact that it is for."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from exporter.build import Artifact
+from exporter.gate.budget import Budget, Section
+from exporter.gate.evidence import Evidence, file_name
+from exporter.gate.measures import MEASURES, file_matches, package_matches
+from exporter.gate.verdict import Line, Verdict
+
+__all__ = ["check"]
+
+
+def check(directory: Path, budget: Budget) -> Verdict:
+    """Hold a build against a budget.
+
+    Args:
+        directory: a build directory; only what it holds is read, nothing is run.
+        budget: the limits, from `load_budget`.
+
+    Returns:
+        One line for each limit and matching artifact, plus one for each matching file and package
+        that says whether it is still the one that was built.
+
+    Raises:
+        BuildError: manifest.json is missing, or a JSON file of the build is damaged.
+    """
+    evidence = Evidence(directory)
+    lines: list[Line] = []
+    seen: set[str] = set()
+    for section in budget.sections:
+        matching = [a for a in evidence.manifest.artifacts if _matches(a, section.pattern)]
+        if not matching:
+            lines.append(_no_artifact(evidence, section))
+        for artifact in matching:
+            if artifact.path not in seen:
+                seen.add(artifact.path)
+                lines += (file_matches(evidence, artifact), *package_matches(evidence, artifact))
+            lines += _section_lines(evidence, artifact, section)
+    return Verdict(name=evidence.manifest.name, lines=tuple(lines))
+
+
+def _matches(artifact: Artifact, pattern: str) -> bool:
+    # fnmatchcase, not fnmatch: a budget must mean the same on every operating system.
+    return fnmatchcase(file_name(artifact), pattern)
+
+
+def _section_lines(evidence: Evidence, artifact: Artifact, section: Section) -> list[Line]:
+    return [
+        line
+        for name, measure in MEASURES.items()
+        if name in section.limits.model_fields_set
+        for line in measure(evidence, artifact, getattr(section.limits, name))
+    ]
+
+
+def _no_artifact(evidence: Evidence, section: Section) -> Line:
+    names = ", ".join(file_name(a) for a in evidence.manifest.artifacts) or "nothing"
+    return Line(
+        artifact=section.pattern,
+        limit="artifact exists",
+        limit_value="at least one",
+        measured="none",
+        passed=False,
+        reason=f"no artifact matches {section.pattern!r}; the build holds {names}",
+        remedy="mend the glob in the budget, or have the recipe build that file",
+    )

@@ -1,0 +1,193 @@
+"""What was measured of an artifact, or why it was not and how to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from exporter.build import Artifact, BenchRow, Certificate
+from exporter.gate.evidence import Evidence, file_name
+
+__all__ = [
+    "Reading",
+    "accuracy",
+    "accuracy_drop",
+    "certified",
+    "compression_ratio",
+    "file_bytes",
+    "package_bytes",
+    "peak_bytes",
+    "peak_memory",
+    "slowest",
+]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A measured value and where it comes from; or no value, why, and how to get one."""
+
+    value: float | None
+    source: str = ""
+    reason: str = ""
+    remedy: str = ""
+
+
+def unmeasured(reason: str, remedy: str) -> Reading:
+    """A reading without a value."""
+    return Reading(None, reason=reason, remedy=remedy)
+
+
+def file_bytes(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The size of the shipped file on disk, in bytes."""
+    size = evidence.bytes_on_disk(artifact)
+    if size is None:
+        return unmeasured("the file is missing", "build it again")
+    return Reading(size)
+
+
+def package_bytes(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The size of its package on disk, in bytes: what a device downloads."""
+    pack = f"run `edgewright pack` on {file_name(artifact)}, or `edgewright run`, which packs"
+    if artifact.package is None:
+        return unmeasured("there is no package of this file", pack)
+    size = evidence.bytes_on_disk(artifact.package)
+    if size is None:
+        return unmeasured(f"the package {artifact.package.path} is missing", pack)
+    return Reading(size)
+
+
+def compression_ratio(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The fp32 file's bytes over the package's: how many times smaller the download is."""
+    reference = evidence.reference(artifact)
+    if reference is None:
+        return unmeasured(
+            "there is no fp32 file to compare with", "build the fp32 .onnx beside the int8 files"
+        )
+    # An altered reference would move the ratio without any line of its own to say so.
+    alteration = evidence.alteration(reference)
+    if alteration:
+        return unmeasured(f"the fp32 file {reference.path}: {alteration}", "build it again")
+    package = package_bytes(evidence, artifact)
+    if not package.value:
+        return (
+            package if package.value is None else unmeasured("the package is empty", "pack again")
+        )
+    return Reading(reference.bytes / package.value, source=f"from {file_name(reference)}")
+
+
+def accuracy(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The lowest accuracy over the runtimes it was measured in, in [0, 1]."""
+    rows = evidence.accuracy_rows(artifact)
+    if not rows:
+        return _no_accuracy(evidence)
+    worst = min(rows, key=lambda row: row.accuracy)
+    return Reading(worst.accuracy, source=f"in {worst.runtime}")
+
+
+def accuracy_drop(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The largest drop from fp32 over the runtimes, in percentage points."""
+    rows = evidence.accuracy_rows(artifact)
+    if not rows:
+        return _no_accuracy(evidence)
+    worst = max(rows, key=lambda row: row.drop_pt)
+    return Reading(worst.drop_pt, source=f"in {worst.runtime}")
+
+
+def _no_accuracy(evidence: Evidence) -> Reading:
+    reason = (
+        "accuracy was not measured: there is no accuracy.json"
+        if evidence.accuracy is None
+        else "accuracy.json has no row for this file"
+    )
+    return unmeasured(reason, "run `edgewright run` with a recipe that names evaluation data")
+
+
+def peak_memory(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The largest peak over every device and runtime, in bytes, the runtime's own included."""
+    rows = evidence.bench_rows(artifact)
+    if not rows:
+        return _no_bench(evidence)
+    worst = max(rows, key=peak_bytes)
+    if peak_bytes(worst) == 0:  # what the device side writes where the system does not tell
+        return unmeasured(
+            f"memory is unknown {_where(worst)}", "measure on Linux, which counts it by process"
+        )
+    return Reading(peak_bytes(worst), source=_where(worst))
+
+
+def peak_bytes(row: BenchRow) -> int:
+    """The largest memory of the process while it loaded or ran the file, in bytes."""
+    return max(row.peak_load_bytes, row.peak_inference_bytes)
+
+
+def slowest(
+    evidence: Evidence,
+    artifact: Artifact,
+    time_ms: Callable[[BenchRow], float],
+    device: str | None = None,
+) -> Reading:
+    """The largest time over the rows of one device (None: of all); an invalid row is no time."""
+    every = evidence.bench_rows(artifact)
+    if not every:
+        return _no_bench(evidence)
+    rows = [row for row in every if device in (None, row.device)]
+    if not rows:
+        measured = ", ".join(sorted({row.device for row in every}))
+        return unmeasured(
+            f"not measured on {device}: only on {measured}",
+            f"run `edgewright bench` with `--device {device}`, or mend the name in the budget",
+        )
+    for row in rows:
+        if not row.valid:
+            notes = f" ({'; '.join(row.notes)})" if row.notes else ""
+            return unmeasured(
+                f"the measurement {_where(row)} is marked invalid{notes}",
+                "measure again on a quiet, cool device with a fixed clock",
+            )
+    worst = max(rows, key=time_ms)
+    return Reading(time_ms(worst), source=_where(worst))
+
+
+def _where(row: BenchRow) -> str:
+    delegate = "" if row.delegate in ("", "none") else f" with {row.delegate}"
+    threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
+    return f"on {row.device} in {row.runtime}{delegate}, {threads}"
+
+
+def _no_bench(evidence: Evidence) -> Reading:
+    reason = (
+        "speed and memory were not measured: there is no bench.json"
+        if evidence.bench is None
+        else "bench.json has no row for this file"
+    )
+    return unmeasured(reason, "run `edgewright bench` on the file and keep its bench.json here")
+
+
+def certified(evidence: Evidence, artifact: Artifact) -> tuple[str | None, str]:
+    """The certificate's verdict and, unless it is clean for this file, what is wrong."""
+    certificate = evidence.certificate
+    if certificate is None:
+        return None, "nothing was proven: there is no certificate.json"
+    trouble = _trouble(certificate)
+    if trouble or certificate.verdict != "clean":
+        return "differs", trouble or "the certificate's verdict is 'differs'"
+    if not evidence.comparisons(artifact):
+        return None, "the certificate does not cover this file"
+    return "clean", ""
+
+
+def _trouble(certificate: Certificate) -> str:
+    """The first thing in the certificate that is not clean.
+
+    A verdict of "clean" over a failed check is not believed either.
+    """
+    for check in certificate.checks:
+        if not check.passed:
+            return f"check '{check.name}' failed: {check.detail}"
+    for row in certificate.outputs:
+        if row.decides and row.differing:
+            return (
+                f"{row.artifact} in {row.runtime} differs in {row.differing} of {row.values} "
+                f"output values, by up to {row.max_lsb} LSB"
+            )
+    return ""

@@ -1,0 +1,135 @@
+"""The invariants of the canonical graph, checked by code.
+
+1. Every value between the graph's inputs and outputs is int8 with a scale; an operator that is left
+   in float is named.
+2. Weights: int8, one scale per output channel (or one for all), integers in [-127, 127], zero point
+   0. Biases: int32, scale = input scale * weight scale, zero point 0.
+3. Activations: int8, per tensor. Pooling, reshape and concat share the scale of their inputs.
+4. No batch normalization, dropout or identity is left, and shapes are fixed except for the batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.errors import CanonicalError
+from exporter.graph import passes
+from exporter.graph.model import Graph, Operator, Quantization, Tensor
+from exporter.graph.read import read
+
+SHARING = {"MaxPool", "Reshape", "Flatten", "Concat", "Relu", "Relu6"}
+FORBIDDEN = {"BatchNormalization", "Dropout", "Identity", "Constant"}
+BOUNDARY = {"Quantize", "Dequantize"}
+
+
+def canonicalise(model: ir.Model, *, frames: bool, integer_outputs: bool) -> Graph:
+    """Bring a QDQ model to the canonical form, in place, and check it.
+
+    Args:
+        model: as `torch.onnx.export` gives it.
+        frames: let it take uint8 [N, H, W, C] frames in place of floats.
+        integer_outputs: let it give int8 in place of floats.
+
+    Raises:
+        CanonicalError: an invariant that no pass can establish; every violation is listed.
+    """
+    passes.clean(model)
+    passes.integer_bias(model)
+    if frames:
+        passes.frame_input(model)
+    if integer_outputs:
+        passes.integer_output(model)
+    passes.clean(model)
+    graph = read(model)
+    check(graph)
+    return graph
+
+
+def check(graph: Graph) -> None:
+    """Check the invariants.
+
+    Raises:
+        CanonicalError: lists every violation, by node or tensor.
+    """
+    found = violations(graph)
+    if found:
+        raise CanonicalError(
+            f"the graph is not canonical: {len(found)} violation(s)",
+            found="\n            ".join(found[:20]),
+            remedy="quantize the model with edgewright, or see the canonical form in the docs",
+        )
+
+
+def violations(graph: Graph) -> list[str]:
+    """What breaks an invariant, one line each."""
+    found = []
+    interface = {*graph.inputs, *graph.outputs}
+    for tensor in graph.tensors.values():
+        if tensor.data is None:
+            found += _activation_violations(tensor, tensor.name in interface)
+    for operator in graph.operators:
+        if operator.kind in FORBIDDEN:
+            found.append(f"{operator.kind} '{operator.name}' should be folded away")
+        if operator.kind in ("Conv", "Gemm"):
+            found += _weight_violations(graph, operator)
+        if operator.kind in SHARING:
+            found += _sharing_violations(graph, operator)
+    return found
+
+
+def _activation_violations(tensor: Tensor, interface: bool) -> list[str]:
+    if tensor.dtype == np.float32:
+        return [] if interface else [f"'{tensor.name}' is left in float"]
+    if tensor.quantization is None:
+        return [f"'{tensor.name}' has integers without a scale"]
+    if tensor.quantization.scale.ndim:
+        return [f"'{tensor.name}' is an activation with a scale for each channel"]
+    if tensor.dtype != np.int8 and not interface:
+        return [f"'{tensor.name}' is {tensor.dtype}, not int8"]
+    return []
+
+
+def _weight_violations(graph: Graph, operator: Operator) -> list[str]:
+    name = f"{operator.kind} '{operator.name}'"
+    weight = graph.tensors[operator.inputs[1]]
+    if weight.data is None or weight.quantization is None or weight.dtype != np.int8:
+        return [f"the weight of {name} is not a quantized int8 constant"]
+    found = []
+    if weight.quantization.zero_point != 0:
+        found.append(f"the weight of {name} has zero point {weight.quantization.zero_point}")
+    if weight.data.min(initial=0) < -127:
+        found.append(f"the weight of {name} holds -128, outside [-127, 127]")
+    if weight.quantization.scale.ndim and weight.quantization.axis != 0:
+        found.append(f"the weight of {name} has scales along axis {weight.quantization.axis}")
+    if len(operator.inputs) > 2 and operator.inputs[2]:
+        found += _bias_violations(graph, operator, weight.quantization)
+    return found
+
+
+def _bias_violations(graph: Graph, operator: Operator, weight: Quantization) -> list[str]:
+    name = f"the bias of {operator.kind} '{operator.name}'"
+    bias = graph.tensors[operator.inputs[2]]
+    data = graph.tensors[operator.inputs[0]].quantization
+    if bias.quantization is None or bias.dtype != np.int32 or data is None:
+        return [f"{name} is not int32"]
+    expected = bias_scale(data, weight)
+    if bias.quantization.zero_point != 0 or not np.array_equal(bias.quantization.scale, expected):
+        return [f"{name} has another scale than input scale * weight scale"]
+    return []
+
+
+def bias_scale(data: Quantization, weight: Quantization) -> np.ndarray:
+    """Input scale * weight scale, rounded once to float32."""
+    return (data.scale.astype(np.float64) * weight.scale.astype(np.float64)).astype(np.float32)
+
+
+def _sharing_violations(graph: Graph, operator: Operator) -> list[str]:
+    output = graph.tensors[operator.outputs[0]].quantization
+    sources = [graph.tensors[name] for name in operator.inputs if name]
+    return [
+        f"{operator.kind} '{operator.name}' changes the scale of '{source.name}'"
+        for source in sources
+        if source.data is None
+        and (source.quantization is None or not source.quantization.same_as(output))
+    ]

@@ -1,0 +1,78 @@
+"""Small helpers to read and edit ONNX graphs with onnx-ir."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.errors import CanonicalError
+
+Array = np.ndarray
+
+
+def constant(value: ir.Value | None) -> Array | None:
+    """The array behind a constant value; None when it is computed."""
+    if value is None or value.const_value is None:
+        return None
+    array: Array = value.const_value.numpy()
+    return array
+
+
+def required_constant(node: ir.Node, index: int) -> Array:
+    """The constant behind a node's input.
+
+    Raises:
+        CanonicalError: the input is missing or computed.
+    """
+    value = node.inputs[index] if index < len(node.inputs) else None
+    array = constant(value)
+    if array is None:
+        raise CanonicalError(
+            f"{node.op_type} '{node.name}' needs a constant input {index}",
+            found="a missing or computed value",
+            remedy="simplify the model, so that scales, zero points and shapes are constants",
+        )
+    return array
+
+
+def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    """Register an initializer under a free name that starts with `name`."""
+    free = name
+    count = 1
+    while free in graph.initializers:
+        free = f"{name}_{count}"
+        count += 1
+    tensor = ir.tensor(np.ascontiguousarray(array), name=free)
+    value = ir.Value(
+        name=free, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
+    graph.register_initializer(value)
+    return value
+
+
+def insert_before(
+    graph: ir.Graph,
+    place: ir.Node,
+    op_type: str,
+    inputs: list[ir.Value],
+    output: str,
+    attributes: Mapping[str, object] | None = None,
+) -> ir.Value:
+    """Insert a node before `place`; return its only output, named `output`."""
+    node = ir.node(op_type, inputs, attributes=dict(attributes or {}), name=f"{output}/{op_type}")
+    node.outputs[0].name = output
+    graph.insert_before(place, node)
+    return node.outputs[0]
+
+
+def only(values: list[ir.Value] | tuple[ir.Value, ...], what: str) -> ir.Value:
+    """The single value of a list.
+
+    Raises:
+        CanonicalError: there is none, or more than one.
+    """
+    if len(values) != 1:
+        raise CanonicalError(f"a model with one {what} is expected", found=f"{len(values)}")
+    return values[0]

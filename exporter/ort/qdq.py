@@ -1,0 +1,94 @@
+"""Canonical QDQ → the QDQ that ONNX Runtime turns into integer kernels.
+
+- Activations become uint8 (zero point + 128): on x86, kernels for uint8 * int8 are twice as fast as
+  those for int8 * int8.
+- A Relu or Clip that the following QuantizeLinear's saturation implies is dropped, so that every
+  convolution, addition and matrix product becomes one integer kernel.
+- A DequantizeLinear → QuantizeLinear pair that changes nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.graph.onnx_edit import add_constant, constant, required_constant
+from exporter.graph.passes import clean
+
+ZERO_POINT_SHIFT = 128
+ROUNDING = 1.0 + 1e-6
+
+
+def lower(canonical: ir.Model, *, unsigned: bool = True) -> ir.Model:
+    """A copy of a canonical model in the form for ONNX Runtime.
+
+    Args:
+        canonical: from `exporter.graph.canonical`.
+        unsigned: uint8 activations (x86, and any CPU); False keeps int8 (.ort files for ARM).
+    """
+    model = canonical.clone()
+    drop_implied_activations(model)
+    if unsigned:
+        _to_unsigned(model)
+    _drop_identical_pairs(model)
+    clean(model)
+    return model
+
+
+def drop_implied_activations(model: ir.Model) -> int:
+    """Remove each Relu or Clip whose effect the next QuantizeLinear has anyway; return how many."""
+    dropped = 0
+    for node in list(model.graph):
+        if node.op_type in ("Relu", "Clip") and _implied(node):
+            node.outputs[0].replace_all_uses_with(node.inputs[0])
+            model.graph.remove(node, safe=True)
+            dropped += 1
+    return dropped
+
+
+def _implied(node: ir.Node) -> bool:
+    users = [user for user, _ in node.outputs[0].uses()]
+    if len(users) != 1 or users[0].op_type != "QuantizeLinear":
+        return False
+    scale, point = required_constant(users[0], 1), required_constant(users[0], 2)
+    limits = np.iinfo(point.dtype)
+    low = (limits.min - int(point)) * float(scale)
+    high = (limits.max - int(point)) * float(scale)
+    floor, ceiling = 0.0, np.inf
+    if node.op_type == "Clip":
+        bounds = [constant(value) if value is not None else None for value in node.inputs[1:3]]
+        floor = -np.inf if not bounds or bounds[0] is None else float(bounds[0])
+        ceiling = np.inf if len(bounds) < 2 or bounds[1] is None else float(bounds[1])
+    return low >= floor and high <= ceiling * ROUNDING
+
+
+def _to_unsigned(model: ir.Model) -> None:
+    for node in list(model.graph):
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            continue
+        point = node.inputs[2]
+        value = constant(point)
+        if value is None or value.dtype != np.int8 or constant(node.inputs[0]) is not None:
+            continue
+        shifted = np.asarray(value.astype(np.int16) + ZERO_POINT_SHIFT, np.uint8)
+        name = f"zero_point_{int(shifted.flat[0])}_uint8"
+        known = model.graph.initializers.get(name)
+        node.replace_input_with(2, known or add_constant(model.graph, name, shifted))
+        if node.op_type == "QuantizeLinear":
+            node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
+            node.attributes.pop("output_dtype", None)
+
+
+def _drop_identical_pairs(model: ir.Model) -> None:
+    for node in list(model.graph):
+        source = node.inputs[0].producer() if node.op_type == "QuantizeLinear" else None
+        if source is None or source.op_type != "DequantizeLinear":
+            continue
+        same = all(
+            np.array_equal(required_constant(node, i), required_constant(source, i))
+            and required_constant(node, i).dtype == required_constant(source, i).dtype
+            for i in (1, 2)
+        )
+        if same and node.outputs[0] not in model.graph.outputs:
+            node.outputs[0].replace_all_uses_with(source.inputs[0])
+            model.graph.remove(node, safe=True)

@@ -1,0 +1,164 @@
+"""Quantization-aware training on the captured graph: weights on their grids, activations too.
+
+The fake-quantized graph computes with the very operations of the finished one, so that both give
+the same floats: activations by `torch.ops.quantized_decomposed`'s formulas, weights as
+integer * scale.
+Gradients pass straight through inside the range and stop outside (Bengio et al., arXiv:1308.3432;
+Jacob et al., arXiv:1712.05877).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from exporter.quantize import roles
+from exporter.quantize.capture import finish_edit, parameter_of, replace_uses_except
+from exporter.quantize.fold import Grid, Grids
+from exporter.quantize.plan import Plan
+from exporter.quantize.scheme import (
+    ACTIVATION_MAX,
+    ACTIVATION_MIN,
+    WEIGHT_MAX,
+    ActivationScale,
+    to_grid,
+    weight_scale,
+)
+
+
+class _RoundToGrid(torch.autograd.Function):
+    """Affine quantize and dequantize with a straight-through gradient inside the range."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, scale: float, zero_point: int, low: int, high: int
+    ) -> torch.Tensor:
+        unclamped = torch.round(x * (1.0 / scale)) + zero_point
+        ctx.save_for_backward((unclamped >= low) & (unclamped <= high))
+        return (unclamped.clamp(low, high) - zero_point) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None, None, None
+
+
+class ActivationQuantizer(nn.Module):
+    """Rounds a tensor to int8 steps of a fixed scale, as float."""
+
+    def __init__(self, scale: ActivationScale) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape to the same shape."""
+        rounded: torch.Tensor = _RoundToGrid.apply(
+            x, self.scale.scale, self.scale.zero_point, ACTIVATION_MIN, ACTIVATION_MAX
+        )
+        return rounded
+
+
+class _RoundWeight(torch.autograd.Function):
+    """integer * scale of a latent weight, with a straight-through gradient inside the range."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: torch.Tensor, scale: torch.Tensor, pair_rule: bool
+    ) -> torch.Tensor:
+        ctx.save_for_backward(weight.abs() <= (WEIGHT_MAX + 0.5) * scale)
+        return to_grid(weight, scale, pair_rule=pair_rule) * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (inside,) = ctx.saved_tensors
+        return gradients[0] * inside, None, None
+
+
+class GridWeight(nn.Module):
+    """A trainable weight that is read through its grid.
+
+    Args:
+        grid: where it starts. Its scale stays; its integers move with training; pruned weights
+            stay zero.
+        pair_rule: hold the integers to the pair rule while they move.
+    """
+
+    scale: torch.Tensor
+    mask: torch.Tensor | None
+
+    def __init__(self, grid: Grid, *, pair_rule: bool) -> None:
+        super().__init__()
+        self.pair_rule = pair_rule
+        self.latent = nn.Parameter(grid.values())
+        shape = (-1,) + (1,) * (grid.integers.dim() - 1)
+        self.register_buffer("scale", grid.scale.reshape(shape).clone())
+        self.register_buffer("mask", None if grid.mask is None else grid.mask.clone())
+
+    def forward(self) -> torch.Tensor:
+        """The weight as the shipped integers give it, float32."""
+        latent = self.latent if self.mask is None else self.latent * self.mask
+        rounded: torch.Tensor = _RoundWeight.apply(latent, self.scale, self.pair_rule)
+        return rounded
+
+    def grid(self) -> Grid:
+        """The grid as it stands now."""
+        with torch.no_grad():
+            latent = self.latent if self.mask is None else self.latent * self.mask
+            integers = to_grid(latent, self.scale, pair_rule=self.pair_rule)
+        return Grid(integers.to(torch.int8), self.scale.flatten().clone(), self.mask)
+
+
+def needs_pair_rule(node: Node, name: str, graph_module: GraphModule) -> bool:
+    """Whether a weight's products are summed in pairs: dense kernels, not depthwise ones."""
+    if node.target in roles.DENSE:
+        return True
+    weight = graph_module.get_parameter(name)
+    groups = node.args[6] if len(node.args) > 6 else 1
+    return bool(groups == 1 or groups != weight.shape[0])
+
+
+def grid_for(weight: torch.Tensor, *, pair_rule: bool) -> Grid:
+    """The grid of a weight that was trained without one (post-training quantization)."""
+    scale = weight_scale(weight, pair_rule=pair_rule)
+    integers = to_grid(weight, scale, pair_rule=pair_rule).to(torch.int8)
+    zeros = weight == 0
+    return Grid(integers, scale, ~zeros if bool(zeros.any()) else None)
+
+
+def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
+    """Put quantizers behind every value of a plan and grids before every weight, in place."""
+    graph = graph_module.graph
+    for node in list(graph.nodes):
+        if node.target in roles.CONVOLUTIONS | roles.DENSE:
+            _prepare_weight(graph_module, node, grids, plan.exact)
+    for group in plan.groups:
+        for node in group.members:
+            if group.scale is None:
+                raise ValueError(f"{group.name} has no scale: assign ranges first")
+            name = f"{node.name}_quantizer"
+            graph_module.add_submodule(name, ActivationQuantizer(group.scale))
+            with graph.inserting_after(node):
+                quantizer = graph.call_module(name, (node,))
+            replace_uses_except(node, quantizer)
+    finish_edit(graph_module)
+    return graph_module
+
+
+def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, exact: bool) -> None:
+    weight_node = node.args[1]
+    weight = parameter_of(graph_module, weight_node)
+    if weight is None or not isinstance(weight_node, Node):
+        return
+    name = str(weight_node.target)
+    pair_rule = exact and needs_pair_rule(node, name, graph_module)
+    grid = grids.get(name) or grid_for(weight.detach(), pair_rule=pair_rule)
+    grids[name] = grid
+    module_name = name.replace(".", "_") + "_grid"
+    graph_module.add_submodule(module_name, GridWeight(grid, pair_rule=pair_rule))
+    with graph_module.graph.inserting_after(weight_node):
+        call = graph_module.graph.call_module(module_name)
+    call.meta["weight_name"] = name
+    weight_node.replace_all_uses_with(call)

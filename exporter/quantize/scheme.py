@@ -1,0 +1,134 @@
+"""What int8 means here.
+
+Activations: int8 per tensor, affine, real = scale * (integer - zero_point).
+Weights: int8 per output channel, symmetric, integers in [-127, 127], zero point 0.
+Biases: int32, scale = input scale * weight scale, zero point 0.
+
+Scales are float32 everywhere: a scale is rounded once, here, and then only copied.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
+WEIGHT_MAX = 127
+PAIR_MAX = 128
+"""No two adjacent weights of one sign may sum to more: 255 * 128 fits the 16-bit sums of CPUs with
+AVX2 or AVX-512 but no VNNI, on which u8*s8 products are added in pairs (Intel, vpmaddubsw)."""
+
+SMALLEST_SCALE = 1e-8
+
+
+@dataclass(frozen=True)
+class ActivationScale:
+    """Scale and zero point of one activation tensor."""
+
+    scale: float
+    zero_point: int
+
+    @staticmethod
+    def of(scale: float, zero_point: int) -> ActivationScale:
+        """Round the scale to float32 and check both.
+
+        Raises:
+            ValueError: a scale that is not positive and finite, or a zero point outside int8.
+        """
+        rounded = float(np.float32(scale))
+        if not (math.isfinite(rounded) and rounded > 0):
+            raise ValueError(f"a scale must be positive and finite, not {scale}")
+        if not ACTIVATION_MIN <= zero_point <= ACTIVATION_MAX:
+            raise ValueError(f"a zero point must be in [-128, 127], not {zero_point}")
+        return ActivationScale(rounded, int(zero_point))
+
+    @staticmethod
+    def from_range(low: float, high: float) -> ActivationScale:
+        """The scale that covers [low, high] and zero exactly."""
+        low, high = min(low, 0.0), max(high, 0.0)
+        scale = max((high - low) / (ACTIVATION_MAX - ACTIVATION_MIN), SMALLEST_SCALE)
+        return ActivationScale.of(scale, zero_point_for(low, scale))
+
+
+def zero_point_for(low: float, scale: float) -> int:
+    """The integer of zero when `low` is the smallest value."""
+    zero_point = round(ACTIVATION_MIN - low / float(np.float32(scale)))
+    return int(min(max(zero_point, ACTIVATION_MIN), ACTIVATION_MAX))
+
+
+def largest_pair(weight: torch.Tensor) -> torch.Tensor:
+    """Per output channel, the largest sum of two adjacent weights of one sign.
+
+    Args:
+        weight: [out, in, kh, kw] or [out, in].
+
+    Returns:
+        [out]. Adjacent in both memory orders that kernels use: OIHW and OHWI.
+    """
+    orders = [weight.flatten(1)]
+    if weight.dim() == 4:
+        orders.append(weight.permute(0, 2, 3, 1).flatten(1))
+    largest = weight.new_zeros(len(weight))
+    for order in orders:
+        padded = torch.nn.functional.pad(order, (0, order.shape[1] % 2))
+        for sign in (1.0, -1.0):
+            positive = (sign * padded).clamp_min(0)
+            pairs = positive[:, 0::2] + positive[:, 1::2]
+            largest = torch.maximum(largest, pairs.amax(1))
+    return largest
+
+
+def weight_scale(weight: torch.Tensor, *, pair_rule: bool) -> torch.Tensor:
+    """Per-channel scales [out] that cover `weight` and, if asked, keep the pair rule.
+
+    A channel of zeros takes the layer's largest scale, so that its bias stays within int32.
+    """
+    largest = weight.flatten(1).abs().amax(1)
+    scale = largest / WEIGHT_MAX
+    if pair_rule:
+        scale = torch.maximum(scale, largest_pair(weight) / PAIR_MAX)
+    fallback = scale.max() if float(scale.max()) > 0 else scale.new_tensor(1.0)
+    return torch.where(largest > 0, scale, fallback).float()
+
+
+def to_grid(weight: torch.Tensor, scale: torch.Tensor, *, pair_rule: bool) -> torch.Tensor:
+    """Round a weight to its grid.
+
+    Args:
+        weight: [out, ...], real.
+        scale: one scale for each output channel, of any shape that broadcasts or [out].
+        pair_rule: keep the sums of adjacent weights of one sign within `PAIR_MAX`.
+
+    Returns:
+        Integers as float, in [-127, 127].
+    """
+    shape = (-1,) + (1,) * (weight.dim() - 1)
+    integers = torch.round(weight / scale.reshape(shape)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+    return limit_pairs(integers) if pair_rule else integers
+
+
+def limit_pairs(integers: torch.Tensor) -> torch.Tensor:
+    """Bring adjacent integers of one sign whose sum exceeds `PAIR_MAX` back to it.
+
+    Magnitudes only shrink, by half of the excess each, first in OIHW then in OHWI order; so the
+    second order cannot break what the first has mended.
+    """
+    if float(integers.abs().max()) <= PAIR_MAX // 2:
+        return integers
+    limited = _limit_rows(integers.flatten(1)).reshape(integers.shape)
+    if integers.dim() == 4:
+        last = limited.permute(0, 2, 3, 1)
+        limited = _limit_rows(last.flatten(1)).reshape(last.shape).permute(0, 3, 1, 2)
+    return limited.contiguous()
+
+
+def _limit_rows(rows: torch.Tensor) -> torch.Tensor:
+    width = rows.shape[1]
+    pairs = torch.nn.functional.pad(rows, (0, width % 2)).unflatten(1, (-1, 2))
+    same_sign = pairs[..., 0] * pairs[..., 1] > 0
+    excess = (pairs.abs().sum(-1) - PAIR_MAX).clamp_min(0) * same_sign
+    magnitude = pairs.abs() - torch.ceil(excess / 2).unsqueeze(-1)
+    return (torch.sign(pairs) * magnitude).flatten(1)[:, :width]

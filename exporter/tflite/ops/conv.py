@@ -1,0 +1,90 @@
+"""Conv → CONV_2D [out, kh, kw, in] or DEPTHWISE_CONV_2D [1, kh, kw, out]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from exporter.graph.model import Operator
+from exporter.tflite.context import Lowering
+from exporter.tflite.layout import same_padding
+from exporter.tflite.ops.fused import fused
+from exporter.tflite.registry import lowers
+
+CONV_VERSION = 3  # per-channel int8 weights
+PAD_VERSION = 2
+
+
+@lowers("Conv")
+def conv(lowering: Lowering, operator: Operator) -> None:
+    """Lower a 2-D convolution, dense or depthwise, with a constant weight [out, in, kh, kw]."""
+    data, weight = lowering.source(operator, 0), lowering.source(operator, 1)
+    groups = int(operator.attributes.get("group", 1))
+    if weight.data is None or weight.data.ndim != 4:
+        raise lowering.refuse(operator, "its weight is not a 2-D constant", "use nn.Conv2d")
+    depthwise = groups > 1 and groups == data.shape[1]
+    if groups > 1 and not depthwise:
+        raise lowering.refuse(
+            operator,
+            f"it has {groups} groups over {data.shape[1]} channels",
+            "use groups=1, or as many groups as input channels",
+        )
+    strides = operator.attributes.get("strides", [1, 1])
+    dilations = operator.attributes.get("dilations", [1, 1])
+    source, padding = pad_input(lowering, operator, weight.data.shape[2:], strides, dilations)
+    options: dict[str, object] = {
+        "padding": padding,
+        "strideH": strides[0],
+        "strideW": strides[1],
+        "dilationHFactor": dilations[0],
+        "dilationWFactor": dilations[1],
+        "fusedActivationFunction": fused(operator),
+    }
+    if depthwise:
+        options["depthMultiplier"] = weight.data.shape[0] // groups
+    order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
+    kernel = lowering.constant(weight, np.ascontiguousarray(weight.data.transpose(order)), axis)
+    lowering.writer.operator(
+        "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
+        [source, kernel, bias_of(lowering, operator, weight.data.shape[0])],
+        [lowering.index(lowering.result(operator))],
+        version=CONV_VERSION,
+        **options,
+    )
+
+
+def bias_of(lowering: Lowering, operator: Operator, channels: int) -> int:
+    """The bias [out]; zeros of the right type where the operator has none."""
+    if len(operator.inputs) > 2 and operator.inputs[2]:
+        bias = lowering.source(operator, 2)
+        if bias.data is None:
+            raise lowering.refuse(operator, "its bias is computed", "use a constant bias")
+        return lowering.constant(bias, bias.data)
+    quantized = lowering.source(operator, 1).dtype == np.int8
+    zeros = np.zeros(channels, np.int32 if quantized else np.float32)
+    return lowering.writer.tensor(f"{operator.name}_bias", zeros.shape, zeros.dtype, data=zeros)
+
+
+def pad_input(
+    lowering: Lowering,
+    operator: Operator,
+    kernel: tuple[int, ...],
+    strides: list[int],
+    dilations: list[int],
+) -> tuple[int, str]:
+    """The input's index and the padding's name; a PAD in front where no name fits."""
+    data = lowering.source(operator, 0)
+    if operator.attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        raise lowering.refuse(operator, "it uses auto_pad", "give explicit pads")
+    pads = operator.attributes.get("pads", [0, 0, 0, 0])
+    wanted = [(pads[0], pads[2]), (pads[1], pads[3])]
+    if not any(pads):
+        return lowering.index(data), "VALID"
+    sizes = [(kernel[axis] - 1) * dilations[axis] + 1 for axis in (0, 1)]
+    same = [same_padding(data.shape[2 + axis], sizes[axis], strides[axis]) for axis in (0, 1)]
+    if wanted == same:
+        return lowering.index(data), "SAME"
+    height, width = data.shape[2] + sum(wanted[0]), data.shape[3] + sum(wanted[1])
+    padded = lowering.like(data, f"{operator.name}_pad", (*data.shape[:2], height, width))
+    amounts = lowering.integers(f"{operator.name}_pads", [(0, 0), *wanted, (0, 0)])
+    lowering.writer.operator("PAD", [lowering.index(data), amounts], [padded], version=PAD_VERSION)
+    return padded, "VALID"
