@@ -62,7 +62,7 @@ def _advice(line: Line) -> Iterator[RenderableType]:
     yield Padding(Text(printable(line.reason) + _source(line)), (0, 0, 0, 2), expand=False)
     if line.remedy:
         advice = Text("what helps: ", style="dim")
-        advice.append(line.remedy, style="not dim")
+        advice.append(printable(line.remedy), style="not dim")
         yield Padding(advice, (0, 0, 0, 2), expand=False)
 
 
