@@ -21,6 +21,8 @@ Bytes = npt.NDArray[np.uint8]
 # What an entry of the header takes beside the stream itself, about, in bytes.
 GROUP_OVERHEAD_BYTES: Final = 3
 STREAM_OVERHEAD_BYTES: Final = 4
+# A method is tried in full if its estimate is at most this many times the best one.
+WORTH: Final = 1.1
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,7 @@ class CodedGroup:
     @property
     def cost_bytes(self) -> int:
         """What the group takes with its place in the header, about, in bytes."""
-        return (
-            self.stored_bytes + GROUP_OVERHEAD_BYTES + STREAM_OVERHEAD_BYTES * len(self.streams)
-        )
+        return self.stored_bytes + GROUP_OVERHEAD_BYTES + STREAM_OVERHEAD_BYTES * len(self.streams)
 
 
 Split = Callable[[Bytes, int], "list[bytes] | None"]
@@ -74,13 +74,27 @@ def code_group(
         quick: only estimate.
     """
     array = np.frombuffer(content, np.uint8)
-    coded = []
+    cut = {}
     for number, (kinds, split) in SPLITTERS.items():
         streams = split(array, item_bytes) if kind in kinds or number == FLAT else None
         if streams is not None:
-            squeezed = tuple(squeeze(one, brotli=brotli, quick=quick) for one in streams)
-            coded.append(CodedGroup(item_bytes, number, len(content), squeezed))
-    return min(coded, key=lambda group: group.cost_bytes)
+            cut[number] = streams
+
+    def coded(number: int, quick: bool) -> CodedGroup:
+        squeezed = tuple(squeeze(one, brotli=brotli, quick=quick) for one in cut[number])
+        return CodedGroup(item_bytes, number, len(content), squeezed)
+
+    # LZMA takes its time over the long runs of a sparse group that gap/value codes much better.
+    estimates = [coded(number, quick=True) for number in cut]
+    best = min(estimates, key=_cost_bytes)
+    if quick:
+        return best
+    promising = [one.method for one in estimates if one.cost_bytes <= WORTH * best.cost_bytes]
+    return min((coded(number, quick=False) for number in promising), key=_cost_bytes)
+
+
+def _cost_bytes(group: CodedGroup) -> int:
+    return group.cost_bytes
 
 
 FLAT: Final = decode.METHOD_FLAT

@@ -1,7 +1,7 @@
 """Finds the weights, biases and scales inside a model file: byte offsets, shapes, axis orders.
 
-Only the packer knows file formats; a reader splices bytes. So a wrong span can cost compression, but
-never correctness, and a file that no parser here understands has no spans and packs all the same.
+Only the packer knows file formats; a reader splices bytes. So a wrong span can cost compression,
+but never correctness, and a file that no parser here understands has no spans and still packs.
 """
 
 from __future__ import annotations
