@@ -101,7 +101,7 @@ class LocalTransport:
         self._remove()
 
     def _inside(self, name: str) -> Path:
-        if not name or Path(name).name != name:
+        if name in ("", ".", "..") or Path(name).name != name:
             raise DeviceError(
                 f"'{name}' is no plain file name", expected="a name without directories"
             )

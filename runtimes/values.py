@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,9 +128,13 @@ def load_arrays(path: str) -> dict[str, Array]:
         EdgewrightError: the file is missing, damaged, or holds pickled objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # The stream is ours: numpy leaves a file open that turns out to be no archive.
+        with open(path, "rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("one array alone (npy)")
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise EdgewrightError(
             f"{Path(path).name} cannot be read",
             expected="an npz file of plain arrays",
