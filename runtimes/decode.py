@@ -49,7 +49,7 @@ BLOCK_TOKENS: Final = 1 << 20  # gaps are summed in blocks, so that 64-bit sums 
 
 MIN_DICTIONARY_BYTES: Final = 1 << 12
 MAX_DICTIONARY_BYTES: Final = 1 << 24
-BROTLI_STEP_BYTES: Final = 64
+BROTLI_STEP_BYTES: Final = 16  # of stored bytes; a copy of 16 MiB takes about that many
 
 
 @dataclass(frozen=True)
@@ -282,9 +282,13 @@ def _brotli_step(decoder: Any, stored: memoryview, size_bytes: int) -> bytes:
     """
     if not hasattr(decoder, "can_accept_more_data"):
         return bytes(decoder.process(bytes(stored)))
-    content = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1)
-    while not decoder.can_accept_more_data() and len(content) <= size_bytes:
-        content += decoder.process(b"", output_buffer_limit=size_bytes + 1 - len(content))
+    content = bytearray()
+    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1)
+    while piece and len(content) <= size_bytes:
+        content += piece
+        if decoder.can_accept_more_data():
+            break
+        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1)
     return bytes(content)
 
 

@@ -53,7 +53,8 @@ def _among(candidates: list[tuple[int, Floats]]) -> dict[int, Product]:
             continue
         with np.errstate(all="ignore"):
             ratios = table[row] / table
-            near = np.ptp(ratios, axis=1) <= _RATIO_SPREAD * np.abs(ratios).max(axis=1)
+            largest = np.abs(ratios).max(axis=1)
+            near = np.isfinite(largest) & (np.ptp(ratios, axis=1) <= _RATIO_SPREAD * largest)
         for other in np.flatnonzero(near):
             source = candidates[int(other)]
             if source[0] == key or source[0] in products:

@@ -1,0 +1,448 @@
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.pack import encode
+from exporter.pack.assemble import assemble, describe, varint
+from exporter.pack.methods import CodedGroup
+from exporter.pack.streams import Coded, _brotli, _deflate, _lzma
+from runtimes import container, decode
+from runtimes.container import Span
+from runtimes.errors import PackageError
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = {
+    decode.CODER_RAW: bytes,
+    decode.CODER_DEFLATE: _deflate(9, 0, 9),
+    decode.CODER_LZMA: _lzma(0, 0, 0),
+    decode.CODER_BROTLI: _brotli,
+}
+CODERS = sorted(CODE)
+
+
+def raw(content, declared=None):
+    return Coded(decode.CODER_RAW, len(content) if declared is None else declared, content)
+
+
+def group(method, *streams, item_bytes=1):
+    return CodedGroup(item_bytes, method, 0, streams)
+
+
+def package(data, spans, *groups):
+    """A package without a skeleton."""
+    head = describe("a.bin", "other", len(data), hashlib.sha256(data).digest())
+    return assemble(head, spans, [group(decode.METHOD_FLAT, raw(b"")), *groups])
+
+
+def one_group(data, method, *streams, item_bytes=1):
+    spans = [Span(0, len(data), (len(data) // item_bytes,), (0,), 1)]
+    return package(data, spans, group(method, *streams, item_bytes=item_bytes))
+
+
+def restored(data, **options):
+    return bytes(decode.restore(container.read(data, **options)))
+
+
+def test_every_reserved_coder_and_method_of_the_format_is_refused():
+    text = (Path(container.__file__).with_name("FORMAT.md")).read_text(encoding="utf-8")
+    for table in (decode.CODERS, decode.METHODS):
+        for number, entry in table.items():
+            assert f"| {number} | {entry.name} |" in text
+        for number in set(range(256)) - set(table):
+            bad = raw(b"abcd") if table is decode.METHODS else Coded(number, 4, b"abcd")
+            method = number if table is decode.METHODS else decode.METHOD_FLAT
+            with pytest.raises(PackageError, match=rf"lacks[\s\S]* {number}\b") as caught:
+                restored(one_group(b"abcd", method, bad))
+            assert "update" in caught.value.remedy
+
+
+@pytest.mark.parametrize("register", [decode.coder, decode.method])
+def test_a_number_is_registered_once(register):
+    with pytest.raises(ValueError, match="registered already"):
+        register(0, "again")(lambda *_: b"")
+
+
+@pytest.mark.parametrize("coder", CODERS)
+@given(content=st.binary(max_size=300))
+@settings(max_examples=30, deadline=None)
+def test_coders_round_trip(coder, content):
+    stored = memoryview(CODE[coder](content))
+    assert decode.CODERS[coder].decode(stored, len(content)) == content
+
+
+@pytest.mark.parametrize("coder", CODERS)
+@pytest.mark.parametrize("declared", [0, 1, 99, 101, 1 << 20])
+def test_a_stream_of_another_size_than_declared_is_refused(coder, declared):
+    stored = memoryview(CODE[coder](bytes(100)))
+    with pytest.raises(PackageError, match="declared size"):
+        decode.CODERS[coder].decode(stored, declared)
+
+
+@pytest.mark.parametrize("coder", CODERS[1:])
+@pytest.mark.parametrize("length", [100, 5000])
+def test_a_stream_cut_short_or_with_more_behind_it_is_refused(coder, length):
+    content = np.random.default_rng(0).integers(0, 9, length, np.uint8).tobytes()
+    stored = CODE[coder](content)
+    for bad in (stored[:-1], stored[: len(stored) // 2], b"", stored + b"\0", stored + stored):
+        with pytest.raises(PackageError):
+            decode.CODERS[coder].decode(memoryview(bad), length)
+
+
+@pytest.mark.parametrize("coder", CODERS[1:])
+def test_a_stream_of_garbage_is_refused(coder):
+    with pytest.raises(PackageError):
+        decode.CODERS[coder].decode(memoryview(b"\xff\xee" * 50), 1000)
+
+
+def test_a_device_without_brotli_says_what_to_do(monkeypatch):
+    stream = Coded(decode.CODER_BROTLI, 4, _brotli(b"abcd"))
+    monkeypatch.setitem(sys.modules, "brotli", None)
+    with pytest.raises(PackageError, match="pip install brotli"):
+        restored(one_group(b"abcd", decode.METHOD_FLAT, stream))
+
+
+def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):
+    import brotli
+
+    new = brotli.Decompressor
+
+    class Old:
+        def __init__(self):
+            self._new = new()
+            self.is_finished = self._new.is_finished
+
+        def process(self, data):
+            return self._new.process(data)
+
+    content = np.random.default_rng(0).integers(0, 9, 5000, np.uint8).tobytes()
+    stored = memoryview(_brotli(content))
+    monkeypatch.setattr(brotli, "Decompressor", Old)
+    assert decode.CODERS[decode.CODER_BROTLI].decode(stored, 5000) == content
+    with pytest.raises(PackageError, match="declared size"):
+        decode.CODERS[decode.CODER_BROTLI].decode(stored, 4999)
+
+
+def test_gaps_and_values_are_what_the_format_says():
+    data = (
+        b"\1" + bytes(2) + b"\xff" + bytes(255) + b"\7" + bytes(255 + 255 + 3) + b"\x09" + bytes(5)
+    )
+    gaps = raw(bytes([0, 2, 255, 0, 255, 255, 3]))
+    assert restored(one_group(data, decode.METHOD_SPLIT, gaps, raw(b"\1\xff\7\x09"))) == data
+
+
+@pytest.mark.parametrize(
+    ("gaps", "values", "message"),
+    [
+        (b"\0\0\0\0\0", b"abcde", "does not fit its group"),
+        (b"\3\0", b"ab", "do not fit"),
+        (b"\xff", b"", "do not fit"),
+        (b"\0\0", b"a", "do not fit"),
+        (b"\0", b"ab", "does not fit its group"),
+        (b"\0\xff", b"ab", "do not fit"),
+        (b"\0\0\0", b"ab", "do not fit"),
+        (b"\0\0", b"abc", "does not fit its group"),
+    ],
+)
+def test_gaps_that_lie_are_refused(gaps, values, message):
+    with pytest.raises(PackageError, match=message):
+        restored(one_group(b"abcd", decode.METHOD_SPLIT, raw(gaps), raw(values)))
+
+
+def test_values_left_over_are_refused():
+    data = b"a" + bytes(999)
+    lie = one_group(data, decode.METHOD_SPLIT, raw(b"\0\xff"), raw(b"ab"))
+    with pytest.raises(PackageError, match="value stream"):
+        restored(lie)
+
+
+def test_gaps_longer_than_a_block(monkeypatch):
+    monkeypatch.setattr(decode, "BLOCK_TOKENS", 7)
+    random = np.random.default_rng(0)
+    data = (random.integers(1, 256, 3000) * (random.random(3000) < 0.02)).astype(np.uint8)
+    package_, _ = encode(data.tobytes(), "a.bin")
+    assert restored(package_) == data.tobytes()
+    from exporter.pack.methods import gap_value
+
+    streams = [raw(stream) for stream in gap_value(data, 1)]
+    assert restored(one_group(data.tobytes(), decode.METHOD_SPLIT, *streams)) == data.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("method", "streams", "item_bytes"),
+    [
+        (decode.METHOD_FLAT, [raw(b"abc")], 1),
+        (decode.METHOD_FLAT, [raw(b"abcde")], 1),
+        (decode.METHOD_FLAT, [], 1),
+        (decode.METHOD_FLAT, [raw(b"ab"), raw(b"cd")], 1),
+        (decode.METHOD_SPLIT, [raw(b"")], 1),
+        (decode.METHOD_PLANES, [raw(b"a")] * 3, 4),
+        (decode.METHOD_PLANES, [raw(b"a")] * 3 + [raw(b"ab")], 4),
+        (decode.METHOD_ZIGZAG, [raw(b"ab")] * 2, 2),
+        (decode.METHOD_PRODUCT, [raw(b"")], 4),
+        (decode.METHOD_PRODUCT, [raw(bytes(14))], 4),
+        (decode.METHOD_PRODUCT, [raw(bytes(4))], 1),
+    ],
+)
+def test_streams_that_do_not_fit_their_group_are_refused(method, streams, item_bytes):
+    with pytest.raises(PackageError):
+        restored(one_group(b"abcd", method, *streams, item_bytes=item_bytes))
+
+
+@pytest.mark.parametrize("method", [decode.METHOD_PLANES, decode.METHOD_ZIGZAG])
+def test_a_skeleton_that_is_no_whole_number_of_items_is_refused(method):
+    head = describe("a.bin", "other", 5, hashlib.sha256(b"abcde").digest())
+    bad = assemble(head, [], [group(method, *[raw(b"a")] * 4, item_bytes=4)])
+    with pytest.raises(PackageError, match="whole number"):
+        restored(bad)
+
+
+def product_package(table, groups=(1, 2), lengths=(4, 4)):
+    """Two float32 spans, of which the one in group 2 is three times the other."""
+    first = np.arange(1, lengths[0] + 1, dtype="<f4")
+    second = np.arange(1, lengths[1] + 1, dtype="<f4") * np.float32(3)
+    data = first.tobytes() + second.tobytes()
+    spans = [
+        Span(0, first.nbytes, first.shape, (0,), groups[0]),
+        Span(first.nbytes, second.nbytes, second.shape, (0,), groups[1]),
+    ]
+    source = first if groups[0] < groups[1] else second
+    coded = [
+        group(decode.METHOD_FLAT, raw(source.tobytes()), item_bytes=4),
+        group(decode.METHOD_PRODUCT, raw(table), item_bytes=4),
+    ]
+    return data, package(data, spans, *coded)
+
+
+def test_a_product_is_its_source_times_a_factor():
+    data, good = product_package(np.float32(3).tobytes() + varint(0))
+    assert restored(good) == data
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (1, {}),
+        (2, {}),
+        (1 << 40, {}),
+        (0, {"lengths": (4, 5)}),
+        (0, {"groups": (2, 1)}),
+    ],
+)
+def test_a_product_of_a_span_that_it_cannot_use_is_refused(source, options):
+    _, bad = product_package(np.float32(3).tobytes() + varint(source), **options)
+    with pytest.raises(PackageError, match="cannot use"):
+        restored(bad)
+
+
+@pytest.mark.parametrize("table", [b"", bytes(4), bytes(4) + b"\x80", bytes(6)])
+def test_a_product_table_of_another_length_is_refused(table):
+    _, bad = product_package(table)
+    with pytest.raises(PackageError):
+        restored(bad)
+
+
+@pytest.mark.parametrize("factor", [np.nan, np.inf, -np.inf, 3.4e38])
+def test_a_product_that_overflows_is_refused_and_warns_of_nothing(factor):
+    _, bad = product_package(np.float32(factor).tobytes() + varint(0))
+    with pytest.raises(PackageError, match="SHA-256"):
+        restored(bad)
+
+
+def test_a_package_of_another_file_is_refused():
+    head = describe("a.bin", "other", 4, hashlib.sha256(b"abcd").digest())
+    bad = assemble(head, [], [group(decode.METHOD_FLAT, raw(b"abce"))])
+    with pytest.raises(PackageError, match="does not restore") as caught:
+        restored(bad)
+    assert hashlib.sha256(b"abcd").hexdigest() in caught.value.expected
+
+
+# What runs below has its address space limited, and so gets a process of its own.
+LIMITED = """
+import hashlib, lzma, random, sys, warnings, zlib
+warnings.simplefilter("error")
+import brotli
+import resource
+from exporter.pack import encode
+from exporter.pack.assemble import assemble, describe, seal, varint
+from exporter.pack.methods import CodedGroup
+from exporter.pack.streams import Coded, _brotli, _deflate, _lzma
+from runtimes import container, decode
+from runtimes.errors import PackageError
+
+def limit(mib):
+    with open("/proc/self/statm") as statm:
+        pages = int(statm.read().split()[0])
+    room = pages * resource.getpagesize() + (mib << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))
+
+def refusal(data, **options):
+    try:
+        decode.restore(container.read(data, **options))
+    except PackageError as error:
+        return str(error)
+    return ""
+"""
+
+linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="NOT TESTED: memory limits are Linux's"
+)
+
+
+def run_limited(script, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED + script, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"OPENBLAS_NUM_THREADS": "1"},
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+BOMBS = """
+zeros = bytes(300 << 20)
+stored = {
+    decode.CODER_DEFLATE: _deflate(9, 0, 9)(zeros),
+    decode.CODER_LZMA: _lzma(0, 0, 0, preset=1)(zeros),
+    decode.CODER_BROTLI: brotli.compress(zeros, quality=5),
+}
+header = stored[decode.CODER_DEFLATE]
+del zeros
+limit(64)
+for coder, content in stored.items():
+    for size in (0, 1, 1000, 1 << 20):
+        group = CodedGroup(1, 0, size, (Coded(coder, size, content),))
+        head = describe("a", "other", size, bytes(32))
+        found = refusal(assemble(head, [], [group]))
+        assert "declared size" in found, found
+front = container.MAGIC + bytes([1, 1]) + varint(len(header)) + varint(1000) + header
+found = refusal(front + zlib.crc32(front).to_bytes(4, "little"))
+assert "declared size" in found, found
+size = 900 << 20
+group = CodedGroup(1, 0, size, (Coded(decode.CODER_LZMA, size, stored[decode.CODER_LZMA]),))
+found = refusal(assemble(describe("a", "other", size, bytes(32)), [], [group]))
+assert "more memory than is free" in found, found
+"""
+
+
+@linux
+def test_bombs_cost_no_more_than_what_they_declare():
+    run_limited(BOMBS)
+
+
+MUTATIONS = """
+sys.path.insert(0, "tests/exporter/pack")
+import pack_models as models
+layers = models.make_layers(0.9, widths=(4, 8, 8), seed=1)
+files = {
+    "a.tflite": models.tflite(layers),
+    "a.onnx": models.onnx(models.make_layers(0.5, widths=(4, 8), seed=2)),
+    "a.bin": b"",
+    "b.bin": random.Random(0).randbytes(100),
+}
+limit(64)
+randomness = random.Random(int(sys.argv[1]))
+refused = restored = 0
+for name, data in files.items():
+    for use_brotli in (False, True):
+        good, _ = encode(data, name, brotli=use_brotli)
+        header_bytes = container.read(good).header_bytes
+        view = memoryview(good)
+        header = container._read_preamble(container.Cursor(view, "package"), view)
+        crc_at = 1 + len(name) + 1 + len(varint(len(data))) + 32
+        for _ in range(int(sys.argv[2])):
+            parts = [bytearray(header), bytearray(good[header_bytes:])]
+            for _ in range(randomness.choice((1, 1, 2, 8))):
+                part = parts[randomness.random() < 0.3]
+                at = randomness.randrange(len(part) + 1)
+                kind = randomness.randrange(4)
+                if kind == 0 and at < len(part):
+                    part[at] = randomness.choice((0, 1, 127, 128, 255, part[at] ^ 1))
+                elif kind == 1:
+                    part[at:at] = randomness.choice((bytes(1), bytes([255] * 4 + [15]), b"1"))
+                elif kind == 2:
+                    del part[at : at + randomness.randrange(5)]
+                elif at < len(part):
+                    part[at] = randomness.randrange(256)
+            head, payload = map(bytes, parts)
+            # Sealed again, so that the checks behind the checksums are what is tested.
+            head = head[:crc_at] + zlib.crc32(payload).to_bytes(4, "little") + head[crc_at + 4 :]
+            found = refusal(seal(head) + payload, ceiling_bytes=1 << 20)
+            assert "more memory" not in found, found
+            refused += bool(found)
+            restored += not found
+print(refused, restored)
+"""
+
+
+@linux
+@pytest.mark.parametrize("seed", [0, 1])
+def test_mutated_packages_are_refused_and_take_no_memory(seed):
+    refused, accepted = map(int, run_limited(MUTATIONS, str(seed), "500").split())
+    assert refused + accepted == 4000
+    # A restored file is always the whole original: only its name or what is skipped was altered.
+    assert refused > 3000
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10, 16))
+def test_many_more_mutated_packages(seed):
+    run_limited(MUTATIONS, str(seed), "5000")
+
+
+def test_the_oldest_python_and_numpy_restore_a_package(environment, tmp_path):
+    python = environment("numpy-1.19", "numpy==1.19.5", versions=("3.9",))
+    random = np.random.default_rng(0)
+    floats = random.standard_normal(32).astype("<f4")
+    sparse = (random.integers(-9, 9, 2000) * (random.random(2000) < 0.1)).astype(np.int8)
+    integers = random.integers(-3000, 3000, 50).astype("<i4")
+    product = decode.scaled(floats, np.float32(0.3))
+    data = floats.tobytes() + integers.tobytes() + sparse.tobytes() + product.tobytes()
+    (tmp_path / "a.ewp").write_bytes(mixed_package(data))
+    done = subprocess.run(
+        [python, "-W", "error", "-m", "runtimes.unpack", str(tmp_path / "a.ewp")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "a.bin").read_bytes() == data
+
+
+def mixed_package(data):
+    """Every method in one package: 32 floats, 50 integers, 2000 sparse bytes, and a product."""
+    from exporter.pack.methods import gap_value, planes, zigzag
+    from exporter.pack.streams import squeeze
+
+    array = np.frombuffer(data, np.uint8)
+    cut = {
+        decode.METHOD_PLANES: (planes(array[:128], 4), 4),
+        decode.METHOD_ZIGZAG: (zigzag(array[128:328], 4), 4),
+        decode.METHOD_SPLIT: (gap_value(array[328:2328].reshape(40, 50).T.ravel(), 1), 1),
+        decode.METHOD_PRODUCT: ([np.float32(0.3).tobytes() + varint(0)], 4),
+    }
+    spans = [
+        Span(0, 128, (32,), (0,), 1),
+        Span(128, 200, (50,), (0,), 2),
+        Span(328, 2000, (40, 50), (1, 0), 3),
+        Span(2328, 128, (32,), (0,), 4),
+    ]
+    groups = [
+        group(method, *map(squeeze, streams), item_bytes=item_bytes)
+        for method, (streams, item_bytes) in cut.items()
+    ]
+    return package(data, spans, *groups)
