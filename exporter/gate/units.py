@@ -34,6 +34,7 @@ class Quantity:
         whole: whether the base unit does not divide (bytes).
         maximum: the largest value that means something, None for no bound.
         hints: units that people write but that mean two things, with what to write instead.
+        decimals: how many to show; None for as many as leave three significant digits.
     """
 
     base: str
@@ -43,6 +44,7 @@ class Quantity:
     whole: bool = False
     maximum: float | None = None
     hints: Mapping[str, str] | None = None
+    decimals: int | None = None
 
     def parse(self, written: object) -> float:
         """Read a number (in base units) or a text with a unit; whole quantities round down.
@@ -84,10 +86,12 @@ class Quantity:
         return f"unit {unit!r} is not one of {known}" + (f"; {hint}" if hint else "")
 
     def format(self, value: float) -> str:
-        """Three significant digits in the unit that reads best: `24.1 kB`."""
+        """Three significant digits, or fixed decimals, in the unit that reads best: `24.1 kB`."""
         if not math.isfinite(value):
             return "not a number"
         amount, unit = self._scaled(Decimal(str(value)))
+        if self.decimals is not None:
+            return _joined(f"{amount:.{self.decimals}f}", unit)
         digits = _decimals(amount, whole=self.whole and unit == self.base)
         text = f"{amount:.{digits}f}"
         # 999.7 kB rounds to 1000: the next unit reads better.
@@ -171,7 +175,7 @@ MILLISECONDS: Final = Quantity(
         "μs": Decimal("0.001"),  # Greek mu, U+03BC, which keyboards type too
         "s": Decimal(1000),
     },
-    shown=("us", "ms", "s"),
+    shown=("\N{MICRO SIGN}s", "ms", "s"),
     example='"2 ms"',
 )
 POINTS: Final = Quantity(
@@ -180,6 +184,7 @@ POINTS: Final = Quantity(
     shown=("pt",),
     example='"1.0 pt"',
     hints={"%": "a drop is counted in percentage points: write pt"},
+    decimals=2,
 )
 SHARE: Final = Quantity(
     base="",
@@ -187,6 +192,7 @@ SHARE: Final = Quantity(
     shown=("%",),
     example='"97 %" or 0.97',
     maximum=1.0,
+    decimals=2,
 )
 RATIO: Final = Quantity(
     base=TIMES,

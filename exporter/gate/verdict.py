@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from exporter.build import SCHEMA_VERSION, Frozen
-from exporter.gate.units import QUANTITIES, Quantity
+from exporter.gate.units import POINTS, QUANTITIES, Quantity
 
 __all__ = ["Line", "Verdict"]
 
@@ -128,7 +128,7 @@ class Verdict(Frozen):
 def margin(over: float, limit: float, quantity: Quantity) -> str:
     """A distance from a limit, absolute and as a share of the limit: `1.50 kB (1.7 %)`."""
     distance = abs(over)
-    text = f"{distance * 100:.3g} pt" if quantity.base == "" else quantity.format(distance)
+    text = POINTS.format(distance * 100) if quantity.base == "" else quantity.format(distance)
     return text if limit == 0 else f"{text} ({share(distance / abs(limit))})"
 
 

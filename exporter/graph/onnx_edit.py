@@ -44,7 +44,7 @@ def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     while free in graph.initializers:
         free = f"{name}_{count}"
         count += 1
-    tensor = ir.tensor(np.ascontiguousarray(array), name=free)
+    tensor = ir.tensor(np.asarray(array, order="C"), name=free)
     value = ir.Value(
         name=free, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
     )

@@ -1,0 +1,75 @@
+"""Settings files: TOML in, frozen and validated models out, one clear message for each mistake."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from exporter.errors import RecipeError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file; `what` names it in messages, such as "recipe".
+
+    Raises:
+        RecipeError: it is missing, cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(
+            f"{what} {path} is missing",
+            expected="a TOML file",
+            found="no such file",
+            remedy="name another file, or write one with `edgewright init`",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{what} {path} cannot be read", found=str(error)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{what} {path} is not TOML", found=str(error)) from None
+
+
+def validate(document: dict[str, Any], model: type[Model], path: Path) -> Model:
+    """Validate a document; the first mistake becomes the message.
+
+    Raises:
+        RecipeError: an unknown key (with the nearest known one), a missing one, or a wrong type.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        # A misspelt key also shows as a missing one: the misspelling is the cause.
+        first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        raise _unknown_key(path, where, _fields(model, first["loc"][:-1]))
+    problem = first["msg"].removeprefix("Value error, ")
+    found = "nothing" if first["type"] == "missing" else repr(first["input"])
+    raise RecipeError(f"{path}: {where or 'the document'}: {problem}", found=found)
+
+
+def _unknown_key(path: Path, where: str, known: list[str]) -> RecipeError:
+    table, _, key = where.rpartition(".")
+    near = difflib.get_close_matches(key, known, n=1)
+    return RecipeError(
+        f"{path}: unknown key '{key}' in {f'[{table}]' if table else 'the top level'}",
+        expected=f"one of: {', '.join(known)}",
+        found=key,
+        remedy=f"did you mean '{near[0]}'?" if near else "remove it",
+    )
+
+
+def _fields(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """The keys of the table at `place`."""
+    current: Any = model
+    for part in place:
+        annotation = current.model_fields[part].annotation
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        current = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
+    return list(current.model_fields)

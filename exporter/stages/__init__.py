@@ -1,0 +1,1 @@
+"""The stages of a build, one function each: it reads files, writes files, and reports progress."""

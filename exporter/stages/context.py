@@ -1,0 +1,210 @@
+"""What every stage works with."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from exporter.build import replacing, sha256_of
+from exporter.errors import RecipeError
+from exporter.inputs import InputSpec
+from exporter.progress import Advance, Reporter
+from exporter.recipe import Recipe, resolve
+
+Figures = dict[str, float]
+
+
+@dataclass
+class Context:
+    """One build.
+
+    Attributes:
+        recipe: what to build.
+        folder: where the recipe's modules are imported from.
+        directory: the build directory.
+        reporter: what progress is told to.
+    """
+
+    recipe: Recipe
+    folder: Path
+    directory: Path
+    reporter: Reporter
+
+    @property
+    def spec(self) -> InputSpec:
+        """The model's input."""
+        return self.recipe.input.spec()
+
+    def path(self, suffix: str) -> Path:
+        """A file of the build: NAME.suffix."""
+        return self.directory / f"{self.recipe.name}.{suffix}"
+
+    def state_path(self, stage: str) -> Path:
+        """Where the weights after a training stage are."""
+        return self.directory / "stages" / f"{stage}.safetensors"
+
+    def seed(self) -> None:
+        """Make what follows reproducible."""
+        torch.manual_seed(self.recipe.seed)
+
+    def module(self, state: Path | None = None) -> nn.Module:
+        """The user's module, with the weights of a stage if one is named.
+
+        Raises:
+            RecipeError: the factory fails or gives no module, or the weights do not fit.
+        """
+        section = self.recipe.model
+        factory = resolve(section.factory, self.folder)
+        self.seed()
+        try:
+            module = factory(**section.arguments)
+        except Exception as error:
+            raise RecipeError(
+                f"'{section.factory}' fails", found=f"{type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(module, nn.Module):
+            raise RecipeError(
+                f"'{section.factory}' gives no model",
+                expected="a torch.nn.Module",
+                found=type(module).__name__,
+            )
+        if state is not None:
+            load_weights(module, state)
+        return module
+
+    def dataset(self, name: str) -> Dataset[Any]:
+        """A data set of the recipe: "train", "test" or "calibration"."""
+        data = self.recipe.data
+        names = {
+            "train": data.train,
+            "test": data.test,
+            "calibration": data.calibration or data.train,
+        }
+        factory_name = names[name]
+        if factory_name is None:
+            raise RecipeError(f"[data] names no {name} data")
+        try:
+            dataset = resolve(factory_name, self.folder)()
+        except RecipeError:
+            raise
+        except Exception as error:
+            raise RecipeError(
+                f"'{factory_name}' fails", found=f"{type(error).__name__}: {error}"
+            ) from error
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or not len(
+            dataset
+        ):
+            raise RecipeError(
+                f"'{factory_name}' gives no data",
+                expected="a torch data set with at least one sample",
+                found=type(dataset).__name__,
+            )
+        self.spec.check(sample_of(dataset[0])[None])
+        return dataset  # type: ignore[no-any-return]
+
+    def loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
+        """Batches of a data set; shuffled ones drop the last, smaller one."""
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        dataset = self.dataset(name)
+        size = min(self.recipe.data.batch_size, len(dataset))  # type: ignore[arg-type]
+        return DataLoader(dataset, size, shuffle=shuffle, drop_last=shuffle, generator=generator)
+
+    def calibration(self) -> Iterator[torch.Tensor]:
+        """Batches of samples to measure ranges on, up to the recipe's count."""
+        left = self.recipe.data.calibration_samples
+        self.seed()
+        for batch in self.loader("calibration", shuffle=False):
+            samples = sample_of(batch)[:left]
+            yield samples
+            left -= len(samples)
+            if left <= 0:
+                return
+
+    def sources(self, *names: str | None) -> list[str]:
+        """Hashes of the files that callables are written in: part of a stage's key."""
+        hashes = []
+        for name in names:
+            if name is not None:
+                path = inspect.getsourcefile(inspect.unwrap(resolve(name, self.folder)))
+                hashes.append(sha256_of(Path(path)) if path else name)
+        return hashes
+
+
+def sample_of(item: Any) -> torch.Tensor:
+    """The sample of a data set's item or batch, which may carry a label."""
+    sample = item[0] if isinstance(item, (tuple, list)) else item
+    return torch.as_tensor(sample)
+
+
+def bar(advance: Advance, steps: Iterable[Any], note: str = "") -> Iterator[Any]:
+    """Advance by one behind each step."""
+    for step in steps:
+        yield step
+        advance(1, note)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors, whole or not at all."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read tensors from .safetensors, or a state dict from .pt/.pth without running any code.
+
+    Raises:
+        RecipeError: the file is missing, damaged, or holds something else.
+    """
+    import pickle
+
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise RecipeError(f"weights {path} are missing", found="no such file") from None
+    except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
+        raise RecipeError(
+            f"weights {path} cannot be read",
+            expected="a state dict saved by torch.save, or .safetensors",
+            found=str(error).splitlines()[0][:200],
+        ) from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not (isinstance(state, dict) and all(torch.is_tensor(v) for v in state.values())):
+        raise RecipeError(
+            f"weights {path} are no state dict",
+            expected="a dict of tensors by name",
+            found=type(state).__name__,
+            remedy="save it with torch.save(model.state_dict(), path)",
+        )
+    return state
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load a state dict into a module.
+
+    Raises:
+        RecipeError: names or shapes do not fit; the first few are told.
+    """
+    try:
+        module.load_state_dict(load_tensors(path))
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise RecipeError(
+            f"weights {path} do not fit the model",
+            found=" ".join(lines)[:400],
+            remedy="give the factory the arguments that the weights were trained with",
+        ) from None
