@@ -79,7 +79,7 @@ def test_latency_is_held_on_the_device_named(build, builds, line_of, limit):
     kept = line_of(limit, '{ local = "2 ms" }')
     assert (kept.passed, kept.device, kept.measured) == (True, "local", 2.0)
     failed = line_of(limit, '{ local = "1999 us" }')
-    assert failed.reason == "1.00 us (0.05 %) over the limit"
+    assert failed.reason == "1.00 \N{MICRO SIGN}s (0.05 %) over the limit"
     assert failed.source == "on local in litert with xnnpack, 1 thread"
 
 

@@ -61,7 +61,7 @@ def test_the_table_shows_every_line_and_what_to_do(verdict):
     assert "≤ 84.215 kB" in text
     assert "84.216 kB" in text
     assert "1 B (0.0012 %) over" in text
-    assert "0.600 pt (60 %) left" in text
+    assert "0.60 pt (60 %) left" in text
     assert "✗ digits does not pass: 2 of 5 checks failed" in text
     assert "what helps: an int8 file holds one byte a weight" in text
     assert "not measured on phone: only on local" in text
