@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from runtimes.errors import EdgewrightError, ModelError
@@ -85,6 +86,17 @@ def test_float_outputs_do_not_fit_an_int8_golden(models, tmp_path):
     how = {"model": "float_tflite"}
     with pytest.raises(ModelError, match="float32"):
         smoke(request_for(SmokeRequest, models, how, golden=str(golden)))
+
+
+def test_an_ort_file_gives_the_same_outputs(models, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "tiny.ort")
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    onnxruntime.InferenceSession(str(models.int8_onnx), options)
+    fields = {"golden": str(models.golden), "model": str(tmp_path / "tiny.ort")}
+    layouts = {"input_layouts": ("NCHW",), "output_layouts": ("NCHW",)}
+    found = smoke(SmokeRequest(**fields, **layouts))
+    assert (found.runtime, found.passed) == ("onnxruntime", True)
 
 
 class Doubler:
