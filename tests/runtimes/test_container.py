@@ -114,6 +114,15 @@ def test_another_version_names_both():
     assert "update" in caught.value.remedy
 
 
+@pytest.mark.parametrize("flag", [2, 4, 128])
+def test_a_flag_that_this_reader_lacks_is_refused(flag):
+    front = container.MAGIC + bytes([1, flag]) + varint(0) + varint(0)
+    with pytest.raises(PackageError, match="lacks") as caught:
+        container.read(front + zlib.crc32(front).to_bytes(4, "little"))
+    assert f"{flag:#04x}" in caught.value.found
+    assert "update" in caught.value.remedy
+
+
 def test_a_file_that_is_no_package_says_so():
     with pytest.raises(PackageError, match=r"no \.ewp package"):
         container.read(b"TFL3 and so on")

@@ -109,6 +109,22 @@ def test_a_device_without_brotli_says_what_to_do(monkeypatch):
         restored(one_group(b"abcd", decode.METHOD_FLAT, stream))
 
 
+def test_brotli_that_never_ends_is_refused():
+    import brotli
+
+    compressor = brotli.Compressor()
+    open_ended = compressor.process(b"abcd" * 9) + compressor.flush()
+    with pytest.raises(PackageError, match="declared size"):
+        decode.CODERS[decode.CODER_BROTLI].decode(memoryview(open_ended), 36)
+
+
+def test_a_step_of_brotli_gives_no_more_than_asked_and_a_buffer():
+    import brotli
+
+    bomb = memoryview(brotli.compress(bytes(50 << 20)))
+    assert len(decode._brotli_step(brotli.Decompressor(), bomb, 10)) < 1 << 20
+
+
 def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):
     import brotli
 
@@ -242,10 +258,19 @@ def test_a_product_of_a_span_that_it_cannot_use_is_refused(source, options):
         restored(bad)
 
 
-@pytest.mark.parametrize("table", [b"", bytes(4), bytes(4) + b"\x80", bytes(6)])
-def test_a_product_table_of_another_length_is_refused(table):
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", "ends too early"),
+        (bytes(4), "ends too early"),
+        (bytes(4) + b"\x80", "ends too early"),
+        (bytes(6), "table is too long"),
+        (bytes(14), "does not fit its group"),
+    ],
+)
+def test_a_product_table_of_another_length_is_refused(table, message):
     _, bad = product_package(table)
-    with pytest.raises(PackageError):
+    with pytest.raises(PackageError, match=message):
         restored(bad)
 
 
