@@ -8,11 +8,11 @@ memory is asked for, and whatever does not fit is a `PackageError`.
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from runtimes.errors import PackageError
+from runtimes.untrusted import NEWER_REMEDY, Cursor, check_crc, damaged, inflate, wrong_size
 
 MAGIC: Final = b"\x89EWP"  # the high bit shows a transfer that strips it
 VERSION: Final = 1
@@ -26,14 +26,6 @@ MAX_HEADER_BYTES: Final = 4 << 20
 MAX_NAME_BYTES: Final = 255
 MAX_RANK: Final = 8
 ITEM_BYTES: Final = (1, 2, 4, 8)
-
-DAMAGED_REMEDY: Final = "fetch the package again, or pack the original file again"
-NEWER_REMEDY: Final = "update edgewright on this machine, or pack with the version that it has"
-
-
-def damaged(problem: str, *, expected: str = "", found: str = "") -> PackageError:
-    """The error for a package that is truncated, altered or hostile."""
-    return PackageError(problem, expected=expected, found=found, remedy=DAMAGED_REMEDY)
 
 
 @dataclass(frozen=True)
@@ -103,46 +95,6 @@ class Package:
     package_bytes: int
 
 
-class Cursor:
-    """Reads forward through bytes and never past their end."""
-
-    def __init__(self, data: memoryview, what: str) -> None:
-        self._data = data
-        self._what = what
-        self.at = 0
-
-    def left(self) -> int:
-        """Bytes that are still to be read."""
-        return len(self._data) - self.at
-
-    def take(self, count: int) -> memoryview:
-        """The next `count` bytes."""
-        if count > self.left():
-            raise damaged(
-                f"the {self._what} ends too early",
-                expected=f"{count} more bytes",
-                found=f"{self.left()}",
-            )
-        self.at += count
-        return self._data[self.at - count : self.at]
-
-    def byte(self) -> int:
-        """The next byte."""
-        return self.take(1)[0]
-
-    def varint(self) -> int:
-        """An unsigned LEB128 number below 2**63, in as few bytes as it can have."""
-        value = 0
-        for shift in range(0, 63, 7):
-            part = self.byte()
-            value |= (part & 0x7F) << shift
-            if part < 0x80:
-                if part == 0 and shift:
-                    raise damaged(f"the {self._what} has an overlong number")
-                return value
-        raise damaged(f"the {self._what} has an overlong number", expected="at most 9 bytes")
-
-
 def read(data: bytes, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> Package:
     """Read a package's header and cut its payload into streams; decode nothing.
 
@@ -160,32 +112,6 @@ def read(data: bytes, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> Package:
     header_bytes = cursor.at
     return _parse(
         Cursor(memoryview(header), "header"), view[header_bytes:], header_bytes, ceiling_bytes
-    )
-
-
-def inflate(stored: memoryview, size_bytes: int, what: str) -> bytes:
-    """Raw deflate to exactly `size_bytes`; never holds more than that.
-
-    Raises:
-        PackageError: the stream is damaged, or is not of the declared size.
-    """
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        # One byte of room beyond the declared size shows a stream that holds more.
-        content = decoder.decompress(stored, size_bytes + 1)
-    except zlib.error as error:
-        raise damaged(f"the {what} does not inflate", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.eof or decoder.unused_data:
-        raise wrong_size(what, size_bytes, len(content))
-    return content
-
-
-def wrong_size(what: str, declared: int, found: int) -> PackageError:
-    """The error for a stream that does not decode to its declared size."""
-    return damaged(
-        f"the {what} does not decode to its declared size",
-        expected=f"exactly {declared} bytes and the stream's end",
-        found=f"{found} bytes" if found <= declared else "more",
     )
 
 
@@ -217,22 +143,12 @@ def _read_preamble(cursor: Cursor, view: memoryview) -> bytes:
             found=f"{max(stored_bytes, header_bytes)}",
         )
     stored = cursor.take(stored_bytes)
-    _check_crc(view[: cursor.at], cursor.take(4), "header")
+    check_crc(view[: cursor.at], cursor.take(4), "header")
     if flags & FLAG_DEFLATED_HEADER:
         return inflate(stored, header_bytes, "header")
     if stored_bytes != header_bytes:
         raise wrong_size("header", header_bytes, stored_bytes)
     return bytes(stored)
-
-
-def _check_crc(content: memoryview, declared: memoryview, what: str) -> None:
-    expected, found = int.from_bytes(declared, "little"), zlib.crc32(content)
-    if expected != found:
-        raise damaged(
-            f"the {what} is altered",
-            expected=f"CRC-32 {expected:08x}",
-            found=f"{found:08x}",
-        )
 
 
 def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes: int) -> Package:
@@ -253,7 +169,7 @@ def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes
             remedy="raise the ceiling if you trust the package's source",
         )
     sha256 = bytes(cursor.take(32))
-    _check_crc(payload, cursor.take(4), "payload")
+    check_crc(payload, cursor.take(4), "payload")
     bare = _read_groups(cursor, Cursor(payload, "payload"))
     spans = _read_spans(cursor, bare, size_bytes)
     sections = _read_sections(cursor)

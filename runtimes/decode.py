@@ -1,42 +1,27 @@
 """Decodes a package that `container.read` accepted, into the bytes of the original file.
 
-Two registries, each with one small function an entry. A *coder* turns stored bytes into one stream
-of a declared size. A *method* turns the streams of a group into the group's bytes. Both check sizes
-before they ask for memory.
+A *method* turns the streams of a group into the group's bytes; one small function each, registered
+under its number in the format. It checks the streams' sizes before it asks for memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Callable, Final
+from typing import TYPE_CHECKING, Callable, Final
 
 import numpy as np
 
-from runtimes.container import (
-    NEWER_REMEDY,
-    Cursor,
-    Group,
-    Package,
-    Span,
-    Stream,
-    damaged,
-    inflate,
-    wrong_size,
-)
+from runtimes.coders import CODERS
+from runtimes.container import Group, Package, Span, Stream
 from runtimes.errors import PackageError
+from runtimes.untrusted import Cursor, damaged, newer, wrong_size
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Bytes = npt.NDArray[np.uint8]
-
-CODER_RAW: Final = 0
-CODER_DEFLATE: Final = 1
-CODER_LZMA: Final = 2
-CODER_BROTLI: Final = 3
 
 METHOD_FLAT: Final = 0
 METHOD_SPLIT: Final = 1
@@ -46,10 +31,6 @@ METHOD_PRODUCT: Final = 4
 
 GAP_ESCAPE: Final = 255  # this many zeros and no value
 BLOCK_TOKENS: Final = 1 << 20  # gaps are summed in blocks, so that 64-bit sums stay small
-
-MIN_DICTIONARY_BYTES: Final = 1 << 12
-MAX_DICTIONARY_BYTES: Final = 1 << 24
-BROTLI_STEP_BYTES: Final = 16  # of stored bytes; a copy of 16 MiB takes about that many
 
 
 @dataclass(frozen=True)
@@ -71,16 +52,7 @@ class Job:
         return self.group.streams
 
 
-CoderFunction = Callable[[memoryview, int], bytes]
 MethodFunction = Callable[[Job], "Bytes"]
-
-
-@dataclass(frozen=True)
-class Coder:
-    """A stream coder under the name that summaries show."""
-
-    name: str
-    decode: CoderFunction
 
 
 @dataclass(frozen=True)
@@ -91,20 +63,7 @@ class Method:
     decode: MethodFunction
 
 
-CODERS: Final[dict[int, Coder]] = {}
 METHODS: Final[dict[int, Method]] = {}
-
-
-def coder(number: int, name: str) -> Callable[[CoderFunction], CoderFunction]:
-    """Register a stream coder under its number in the format."""
-
-    def register(function: CoderFunction) -> CoderFunction:
-        if number in CODERS:
-            raise ValueError(f"coder {number} is registered already, as {CODERS[number].name}")
-        CODERS[number] = Coder(name, function)
-        return function
-
-    return register
 
 
 def method(number: int, name: str) -> Callable[[MethodFunction], MethodFunction]:
@@ -148,11 +107,6 @@ def restore(package: Package) -> bytearray:
     return content
 
 
-def dictionary_bytes(size_bytes: int) -> int:
-    """The LZMA dictionary for a stream that decodes to `size_bytes`; part of the format."""
-    return min(max(size_bytes, MIN_DICTIONARY_BYTES), MAX_DICTIONARY_BYTES)
-
-
 def axis_order_undone(order: tuple[int, ...]) -> tuple[int, ...]:
     """The permutation that takes axes in `order` back to where they were."""
     return tuple(sorted(range(len(order)), key=order.__getitem__))
@@ -172,7 +126,7 @@ def skeleton_pieces(spans: tuple[Span, ...], size_bytes: int) -> Iterator[tuple[
 def _decode(job: Job) -> Bytes:
     number = job.group.method
     if number not in METHODS:
-        raise _newer("method", number, ", ".join(f"{n} {METHODS[n].name}" for n in METHODS))
+        raise newer("method", number, ", ".join(f"{n} {METHODS[n].name}" for n in METHODS))
     content = METHODS[number].decode(job)
     if content.size != job.group.size_bytes:
         raise wrong_size("group", job.group.size_bytes, content.size)
@@ -196,15 +150,6 @@ def _splice(package: Package, group: Group, content: Bytes, restored: Bytes) -> 
         at += span.size_bytes
 
 
-def _newer(kind: str, number: int, known: str) -> PackageError:
-    return PackageError(
-        f"the package uses a {kind} that this reader lacks",
-        expected=known,
-        found=f"{kind} {number}",
-        remedy=NEWER_REMEDY,
-    )
-
-
 def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | None = None) -> Bytes:
     """Decode one stream, once its declared size is one that the method allows."""
     allowed = stream.size_bytes if exactly is None else exactly
@@ -215,81 +160,11 @@ def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | No
             found=f"{stream.size_bytes}",
         )
     if stream.coder not in CODERS:
-        raise _newer("coder", stream.coder, ", ".join(f"{n} {CODERS[n].name}" for n in CODERS))
+        raise newer("coder", stream.coder, ", ".join(f"{n} {CODERS[n].name}" for n in CODERS))
     content = CODERS[stream.coder].decode(stream.stored, stream.size_bytes)
     if len(content) != stream.size_bytes:
         raise wrong_size("stream", stream.size_bytes, len(content))
     return np.frombuffer(content, np.uint8)
-
-
-@coder(CODER_RAW, "raw")
-def _raw(stored: memoryview, size_bytes: int) -> bytes:
-    if len(stored) != size_bytes:
-        raise wrong_size("stream", size_bytes, len(stored))
-    return bytes(stored)
-
-
-@coder(CODER_DEFLATE, "deflate")
-def _deflate(stored: memoryview, size_bytes: int) -> bytes:
-    return inflate(stored, size_bytes, "stream")
-
-
-@coder(CODER_LZMA, "lzma")
-def _lzma(stored: memoryview, size_bytes: int) -> bytes:
-    # LZMA2 carries lc, lp and pb in its chunks; the dictionary follows from the declared size, so
-    # that no package can ask for more of it.
-    lzma2 = {"id": lzma.FILTER_LZMA2, "dict_size": dictionary_bytes(size_bytes)}
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[lzma2])
-    try:
-        content = decoder.decompress(bytes(stored), size_bytes + 1)
-    except lzma.LZMAError as error:
-        raise damaged("a stream is no LZMA2", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.eof or decoder.unused_data:
-        raise wrong_size("stream", size_bytes, len(content))
-    return content
-
-
-@coder(CODER_BROTLI, "brotli")
-def _brotli(stored: memoryview, size_bytes: int) -> bytes:
-    try:
-        import brotli
-    except ImportError:
-        raise PackageError(
-            "this package was packed for devices that have brotli",
-            expected="the Python package brotli",
-            found="it is not installed",
-            remedy="install it (pip install brotli, or apt install python3-brotli), or pack the"
-            " file again without brotli",
-        ) from None
-    decoder = brotli.Decompressor()
-    content = bytearray()
-    try:
-        for at in range(0, len(stored), BROTLI_STEP_BYTES):
-            content += _brotli_step(decoder, stored[at : at + BROTLI_STEP_BYTES], size_bytes)
-            if len(content) > size_bytes:
-                break
-    except brotli.error as error:
-        raise damaged("a stream is no brotli", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.is_finished():
-        raise wrong_size("stream", size_bytes, len(content))
-    return bytes(content)
-
-
-def _brotli_step(decoder: Any, stored: memoryview, size_bytes: int) -> bytes:
-    """What a few stored bytes decode to, no more than a little over `size_bytes`.
-
-    Old releases of brotli cannot limit a step's output; there, only the steps' shortness does.
-    """
-    if not hasattr(decoder, "can_accept_more_data"):
-        return bytes(decoder.process(bytes(stored)))
-    content = bytearray()
-    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1)
-    while piece and len(content) <= size_bytes:
-        content += piece
-        if decoder.can_accept_more_data():
-            break
-        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1)
-    return bytes(content)
 
 
 @method(METHOD_FLAT, "flat")

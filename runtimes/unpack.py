@@ -15,6 +15,7 @@ from pathlib import Path
 
 from runtimes import container, decode
 from runtimes.errors import PackageError
+from runtimes.untrusted import damaged
 
 
 def unpack(
@@ -70,7 +71,7 @@ def _load(package: Path, ceiling_bytes: int) -> bytes:
             remedy="name a package that exists",
         ) from None
     if size_bytes > limit:
-        raise container.damaged(
+        raise damaged(
             f"{package} is too large for a package",
             expected=f"at most {limit} bytes",
             found=f"{size_bytes}",

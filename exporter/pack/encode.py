@@ -14,7 +14,7 @@ from exporter.pack.assemble import assemble, describe
 from exporter.pack.grouping import Planned, Planner, skeleton_of
 from exporter.pack.methods import WORTH, CodedGroup, code_group
 from exporter.pack.spans import Located, find_spans, format_of
-from runtimes import container, decode
+from runtimes import coders, container, decode
 
 # Which spans are worth their place in the header is tried out: those from these sizes on, in
 # bytes, and none at all.
@@ -171,10 +171,10 @@ def _encode_with(
 
 
 def _summary(coded: CodedGroup, planned: Planned | None) -> GroupSummary:
-    coders = ", ".join(decode.CODERS[stream.coder].name for stream in coded.streams)
+    names = ", ".join(coders.CODERS[stream.coder].name for stream in coded.streams)
     return GroupSummary(
         content="skeleton" if planned is None else planned.kind,
-        method=f"{decode.METHODS[coded.method].name} ({coders})",
+        method=f"{decode.METHODS[coded.method].name} ({names})",
         spans=0 if planned is None else len(planned.members),
         items=coded.size_bytes // coded.item_bytes,
         original_bytes=coded.size_bytes,

@@ -1,6 +1,6 @@
 """Codes one run of bytes by every coder and keeps the smallest.
 
-The mirror of the coders in `runtimes.decode`. Each function here gives the candidates of one coder;
+The mirror of `runtimes.coders`. Each function here gives the candidates of one coder;
 a setting that the decoder need not know (zlib's strategy, LZMA's lc, lp and pb) is just another
 candidate.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from runtimes import decode
+from runtimes import coders
 
 # Above this many bytes, settings are chosen on two samples of half this size each.
 SAMPLE_BYTES: Final = 1 << 18
@@ -53,11 +53,11 @@ def squeeze(data: bytes, *, brotli: bool = False, quick: bool = False) -> Coded:
         brotli: allow brotli, which a device may lack.
         quick: only estimate, with the settings that take a tenth of the time.
     """
-    raw = Coded(decode.CODER_RAW, len(data), data)
+    raw = Coded(coders.CODER_RAW, len(data), data)
     if quick:
         settings = [
-            (decode.CODER_DEFLATE, _deflate(*_DEFLATE[0])),
-            (decode.CODER_LZMA, _lzma(0, 0, 0, preset=1)),
+            (coders.CODER_DEFLATE, _deflate(*_DEFLATE[0])),
+            (coders.CODER_LZMA, _lzma(0, 0, 0, preset=1)),
         ]
     else:
         settings = _promising(data, list(_settings(brotli)))
@@ -67,11 +67,11 @@ def squeeze(data: bytes, *, brotli: bool = False, quick: bool = False) -> Coded:
 
 def _settings(brotli: bool) -> Iterator[tuple[int, Setting]]:
     for level, strategy, memory in _DEFLATE:
-        yield decode.CODER_DEFLATE, _deflate(level, strategy, memory)
+        yield coders.CODER_DEFLATE, _deflate(level, strategy, memory)
     for lc, lp, pb in _LZMA:
-        yield decode.CODER_LZMA, _lzma(lc, lp, pb)
+        yield coders.CODER_LZMA, _lzma(lc, lp, pb)
     if brotli:
-        yield decode.CODER_BROTLI, _brotli
+        yield coders.CODER_BROTLI, _brotli
 
 
 def _promising(data: bytes, settings: list[tuple[int, Setting]]) -> list[tuple[int, Setting]]:
@@ -98,7 +98,7 @@ def _lzma(lc: int, lp: int, pb: int, preset: int = 9 | lzma.PRESET_EXTREME) -> S
         lzma2 = {
             "id": lzma.FILTER_LZMA2,
             "preset": preset,
-            "dict_size": decode.dictionary_bytes(len(data)),
+            "dict_size": coders.dictionary_bytes(len(data)),
             "lc": lc,
             "lp": lp,
             "pb": pb,

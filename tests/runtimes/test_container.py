@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from exporter.pack.assemble import assemble, describe, order_number, seal, simplified, varint
 from exporter.pack.methods import CodedGroup
 from exporter.pack.streams import Coded
-from runtimes import container, decode
-from runtimes.container import Cursor, Section, Span
+from runtimes import coders, container, decode
+from runtimes.container import Section, Span
 from runtimes.errors import PackageError
+from runtimes.untrusted import Cursor
 
 DATA = bytes(range(64))
 SHA256 = hashlib.sha256(DATA).digest()
@@ -25,7 +26,7 @@ CODED_SPAN = bytes(4 + 12 * a + 4 * b + c for a in range(2) for c in range(4) fo
 
 
 def raw_group(content, method=decode.METHOD_FLAT, item_bytes=1):
-    stream = Coded(decode.CODER_RAW, len(content), content)
+    stream = Coded(coders.CODER_RAW, len(content), content)
     return CodedGroup(item_bytes, method, len(content), (stream,))
 
 
@@ -292,7 +293,9 @@ def test_convolution_weights_need_few_axes(shape, order, expected):
     assert simplified(shape, order) == expected
 
 
-@pytest.mark.parametrize("module", ["container.py", "decode.py", "unpack.py"])
+@pytest.mark.parametrize(
+    "module", ["coders.py", "container.py", "decode.py", "unpack.py", "untrusted.py"]
+)
 def test_the_reader_is_written_in_the_grammar_of_python_3_9(module):
     source = Path(container.__file__).with_name(module).read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 9))

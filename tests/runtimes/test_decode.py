@@ -14,22 +14,22 @@ from exporter.pack import encode
 from exporter.pack.assemble import assemble, describe, varint
 from exporter.pack.methods import CodedGroup
 from exporter.pack.streams import Coded, _brotli, _deflate, _lzma
-from runtimes import container, decode
+from runtimes import coders, container, decode
 from runtimes.container import Span
 from runtimes.errors import PackageError
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = {
-    decode.CODER_RAW: bytes,
-    decode.CODER_DEFLATE: _deflate(9, 0, 9),
-    decode.CODER_LZMA: _lzma(0, 0, 0),
-    decode.CODER_BROTLI: _brotli,
+    coders.CODER_RAW: bytes,
+    coders.CODER_DEFLATE: _deflate(9, 0, 9),
+    coders.CODER_LZMA: _lzma(0, 0, 0),
+    coders.CODER_BROTLI: _brotli,
 }
 CODERS = sorted(CODE)
 
 
 def raw(content, declared=None):
-    return Coded(decode.CODER_RAW, len(content) if declared is None else declared, content)
+    return Coded(coders.CODER_RAW, len(content) if declared is None else declared, content)
 
 
 def group(method, *streams, item_bytes=1):
@@ -53,7 +53,7 @@ def restored(data, **options):
 
 def test_every_reserved_coder_and_method_of_the_format_is_refused():
     text = (Path(container.__file__).with_name("FORMAT.md")).read_text(encoding="utf-8")
-    for table in (decode.CODERS, decode.METHODS):
+    for table in (coders.CODERS, decode.METHODS):
         for number, entry in table.items():
             assert f"| {number} | {entry.name} |" in text
         for number in set(range(256)) - set(table):
@@ -64,7 +64,7 @@ def test_every_reserved_coder_and_method_of_the_format_is_refused():
             assert "update" in caught.value.remedy
 
 
-@pytest.mark.parametrize("register", [decode.coder, decode.method])
+@pytest.mark.parametrize("register", [coders.coder, decode.method])
 def test_a_number_is_registered_once(register):
     with pytest.raises(ValueError, match="registered already"):
         register(0, "again")(lambda *_: b"")
@@ -75,7 +75,7 @@ def test_a_number_is_registered_once(register):
 @settings(max_examples=30, deadline=None)
 def test_coders_round_trip(coder, content):
     stored = memoryview(CODE[coder](content))
-    assert decode.CODERS[coder].decode(stored, len(content)) == content
+    assert coders.CODERS[coder].decode(stored, len(content)) == content
 
 
 @pytest.mark.parametrize("coder", CODERS)
@@ -83,7 +83,7 @@ def test_coders_round_trip(coder, content):
 def test_a_stream_of_another_size_than_declared_is_refused(coder, declared):
     stored = memoryview(CODE[coder](bytes(100)))
     with pytest.raises(PackageError, match="declared size"):
-        decode.CODERS[coder].decode(stored, declared)
+        coders.CODERS[coder].decode(stored, declared)
 
 
 @pytest.mark.parametrize("coder", CODERS[1:])
@@ -93,17 +93,17 @@ def test_a_stream_cut_short_or_with_more_behind_it_is_refused(coder, length):
     stored = CODE[coder](content)
     for bad in (stored[:-1], stored[: len(stored) // 2], b"", stored + b"\0", stored + stored):
         with pytest.raises(PackageError):
-            decode.CODERS[coder].decode(memoryview(bad), length)
+            coders.CODERS[coder].decode(memoryview(bad), length)
 
 
 @pytest.mark.parametrize("coder", CODERS[1:])
 def test_a_stream_of_garbage_is_refused(coder):
     with pytest.raises(PackageError):
-        decode.CODERS[coder].decode(memoryview(b"\xff\xee" * 50), 1000)
+        coders.CODERS[coder].decode(memoryview(b"\xff\xee" * 50), 1000)
 
 
 def test_a_device_without_brotli_says_what_to_do(monkeypatch):
-    stream = Coded(decode.CODER_BROTLI, 4, _brotli(b"abcd"))
+    stream = Coded(coders.CODER_BROTLI, 4, _brotli(b"abcd"))
     monkeypatch.setitem(sys.modules, "brotli", None)
     with pytest.raises(PackageError, match="pip install brotli"):
         restored(one_group(b"abcd", decode.METHOD_FLAT, stream))
@@ -115,14 +115,14 @@ def test_brotli_that_never_ends_is_refused():
     compressor = brotli.Compressor()
     open_ended = compressor.process(b"abcd" * 9) + compressor.flush()
     with pytest.raises(PackageError, match="declared size"):
-        decode.CODERS[decode.CODER_BROTLI].decode(memoryview(open_ended), 36)
+        coders.CODERS[coders.CODER_BROTLI].decode(memoryview(open_ended), 36)
 
 
 def test_a_step_of_brotli_gives_no_more_than_asked_and_a_buffer():
     import brotli
 
     bomb = memoryview(brotli.compress(bytes(50 << 20)))
-    assert len(decode._brotli_step(brotli.Decompressor(), bomb, 10)) < 1 << 20
+    assert len(coders._brotli_step(brotli.Decompressor(), bomb, 10)) < 1 << 20
 
 
 def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):
@@ -141,9 +141,9 @@ def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):
     content = np.random.default_rng(0).integers(0, 9, 5000, np.uint8).tobytes()
     stored = memoryview(_brotli(content))
     monkeypatch.setattr(brotli, "Decompressor", Old)
-    assert decode.CODERS[decode.CODER_BROTLI].decode(stored, 5000) == content
+    assert coders.CODERS[coders.CODER_BROTLI].decode(stored, 5000) == content
     with pytest.raises(PackageError, match="declared size"):
-        decode.CODERS[decode.CODER_BROTLI].decode(stored, 4999)
+        coders.CODERS[coders.CODER_BROTLI].decode(stored, 4999)
 
 
 def test_gaps_and_values_are_what_the_format_says():
@@ -299,7 +299,7 @@ from exporter.pack import encode
 from exporter.pack.assemble import assemble, describe, seal, varint
 from exporter.pack.methods import CodedGroup
 from exporter.pack.streams import Coded, _brotli, _deflate, _lzma
-from runtimes import container, decode
+from runtimes import coders, container, decode, untrusted
 from runtimes.errors import PackageError
 
 def limit(mib):
@@ -338,11 +338,11 @@ def run_limited(script, *arguments):
 BOMBS = """
 zeros = bytes(300 << 20)
 stored = {
-    decode.CODER_DEFLATE: _deflate(9, 0, 9)(zeros),
-    decode.CODER_LZMA: _lzma(0, 0, 0, preset=1)(zeros),
-    decode.CODER_BROTLI: brotli.compress(zeros, quality=5),
+    coders.CODER_DEFLATE: _deflate(9, 0, 9)(zeros),
+    coders.CODER_LZMA: _lzma(0, 0, 0, preset=1)(zeros),
+    coders.CODER_BROTLI: brotli.compress(zeros, quality=5),
 }
-header = stored[decode.CODER_DEFLATE]
+header = stored[coders.CODER_DEFLATE]
 del zeros
 limit(64)
 for coder, content in stored.items():
@@ -355,7 +355,7 @@ front = container.MAGIC + bytes([1, 1]) + varint(len(header)) + varint(1000) + h
 found = refusal(front + zlib.crc32(front).to_bytes(4, "little"))
 assert "declared size" in found, found
 size = 900 << 20
-group = CodedGroup(1, 0, size, (Coded(decode.CODER_LZMA, size, stored[decode.CODER_LZMA]),))
+group = CodedGroup(1, 0, size, (Coded(coders.CODER_LZMA, size, stored[coders.CODER_LZMA]),))
 found = refusal(assemble(describe("a", "other", size, bytes(32)), [], [group]))
 assert "more memory than is free" in found, found
 """
@@ -384,7 +384,7 @@ for name, data in files.items():
         good, _ = encode(data, name, brotli=use_brotli)
         header_bytes = container.read(good).header_bytes
         view = memoryview(good)
-        header = container._read_preamble(container.Cursor(view, "package"), view)
+        header = container._read_preamble(untrusted.Cursor(view, "package"), view)
         crc_at = 1 + len(name) + 1 + len(varint(len(data))) + 32
         for _ in range(int(sys.argv[2])):
             parts = [bytearray(header), bytearray(good[header_bytes:])]

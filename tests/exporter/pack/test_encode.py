@@ -10,7 +10,7 @@ import pytest
 
 from exporter.errors import PackageError
 from exporter.pack import encode, pack
-from runtimes import container, decode
+from runtimes import coders, container, decode
 from runtimes.unpack import unpack
 
 
@@ -149,12 +149,12 @@ def test_packing_twice_gives_the_same_package(models, mobile_layers):
 
 
 def test_no_brotli_unless_it_is_allowed(models, mobile_layers):
-    def coders(brotli):
+    def used(brotli):
         parsed = container.read(encode(models.tflite(mobile_layers), "a.tflite", brotli=brotli)[0])
         return {stream.coder for group in parsed.groups for stream in group.streams}
 
-    assert decode.CODER_BROTLI not in coders(False)
-    assert decode.CODER_BROTLI in coders(True)
+    assert coders.CODER_BROTLI not in used(False)
+    assert coders.CODER_BROTLI in used(True)
 
 
 @pytest.mark.parametrize("name", ["", ".hidden", "a:b", "a\\b", "a\nb", "x" * 256, "\udcff"])

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from exporter.pack.assemble import assemble, describe
 from exporter.pack.methods import SPLITTERS, CodedGroup, code_group, gap_value, splitter
 from exporter.pack.streams import SAMPLE_BYTES, Coded, _promising, _settings, squeeze
-from runtimes import container, decode
+from runtimes import coders, container, decode
 from runtimes.container import Span
 
 
@@ -19,12 +19,12 @@ def through_the_reader(content, coded):
     """What the reader makes of a group that is alone in its package."""
     span = Span(0, len(content), (len(content) // coded.item_bytes,), (0,), 1)
     head = describe("a.bin", "other", len(content), hashlib.sha256(content).digest())
-    empty = CodedGroup(1, decode.METHOD_FLAT, 0, (Coded(decode.CODER_RAW, 0, b""),))
+    empty = CodedGroup(1, decode.METHOD_FLAT, 0, (Coded(coders.CODER_RAW, 0, b""),))
     return bytes(decode.restore(container.read(assemble(head, [span], [empty, coded]))))
 
 
 def raw(content):
-    return Coded(decode.CODER_RAW, len(content), content)
+    return Coded(coders.CODER_RAW, len(content), content)
 
 
 sparse = st.integers(1, 2000).flatmap(
@@ -85,14 +85,14 @@ def test_one_symbol_and_none_but_noise(content, method):
 
 def test_a_stream_never_grows():
     noise = np.random.default_rng(0).bytes(5000)
-    assert squeeze(noise) == Coded(decode.CODER_RAW, 5000, noise)
-    assert squeeze(b"") == Coded(decode.CODER_RAW, 0, b"")
+    assert squeeze(noise) == Coded(coders.CODER_RAW, 5000, noise)
+    assert squeeze(b"") == Coded(coders.CODER_RAW, 0, b"")
 
 
 def test_brotli_is_only_used_where_it_is_allowed():
     text = b"Pruned networks are mostly zeros. Brotli knows the words of the web by heart."
-    assert squeeze(text, brotli=True).coder == decode.CODER_BROTLI
-    assert squeeze(text).coder != decode.CODER_BROTLI
+    assert squeeze(text, brotli=True).coder == coders.CODER_BROTLI
+    assert squeeze(text).coder != coders.CODER_BROTLI
 
 
 def test_settings_for_a_large_stream_are_chosen_on_a_sample():
@@ -102,7 +102,7 @@ def test_settings_for_a_large_stream_are_chosen_on_a_sample():
     chosen = _promising(large, every)
     assert 1 <= len(chosen) <= 2
     coded = squeeze(large)
-    assert decode.CODERS[coded.coder].decode(memoryview(coded.stored), len(large)) == large
+    assert coders.CODERS[coded.coder].decode(memoryview(coded.stored), len(large)) == large
 
 
 def test_every_method_of_the_reader_but_products_has_a_splitter():

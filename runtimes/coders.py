@@ -1,0 +1,123 @@
+"""The coders of a package's streams: each turns stored bytes into a declared number of bytes.
+
+One small function each, registered under its number in the format. None holds more memory than the
+declared size, LZMA's dictionary (no larger than that, or 4 KiB) and a small buffer.
+"""
+
+from __future__ import annotations
+
+import lzma
+from dataclasses import dataclass
+from typing import Any, Callable, Final
+
+from runtimes.errors import PackageError
+from runtimes.untrusted import damaged, inflate, wrong_size
+
+CODER_RAW: Final = 0
+CODER_DEFLATE: Final = 1
+CODER_LZMA: Final = 2
+CODER_BROTLI: Final = 3
+
+MIN_DICTIONARY_BYTES: Final = 1 << 12
+MAX_DICTIONARY_BYTES: Final = 1 << 24
+BROTLI_STEP_BYTES: Final = 16  # of stored bytes; a copy of 16 MiB takes about that many
+
+CoderFunction = Callable[[memoryview, int], bytes]
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A stream coder under the name that summaries show."""
+
+    name: str
+    decode: CoderFunction
+
+
+CODERS: Final[dict[int, Coder]] = {}
+
+
+def coder(number: int, name: str) -> Callable[[CoderFunction], CoderFunction]:
+    """Register a stream coder under its number in the format."""
+
+    def register(function: CoderFunction) -> CoderFunction:
+        if number in CODERS:
+            raise ValueError(f"coder {number} is registered already, as {CODERS[number].name}")
+        CODERS[number] = Coder(name, function)
+        return function
+
+    return register
+
+
+def dictionary_bytes(size_bytes: int) -> int:
+    """The LZMA dictionary for a stream that decodes to `size_bytes`; part of the format."""
+    return min(max(size_bytes, MIN_DICTIONARY_BYTES), MAX_DICTIONARY_BYTES)
+
+
+@coder(CODER_RAW, "raw")
+def _raw(stored: memoryview, size_bytes: int) -> bytes:
+    if len(stored) != size_bytes:
+        raise wrong_size("stream", size_bytes, len(stored))
+    return bytes(stored)
+
+
+@coder(CODER_DEFLATE, "deflate")
+def _deflate(stored: memoryview, size_bytes: int) -> bytes:
+    return inflate(stored, size_bytes, "stream")
+
+
+@coder(CODER_LZMA, "lzma")
+def _lzma(stored: memoryview, size_bytes: int) -> bytes:
+    # LZMA2 carries lc, lp and pb in its chunks; the dictionary follows from the declared size, so
+    # that no package can ask for more of it.
+    lzma2 = {"id": lzma.FILTER_LZMA2, "dict_size": dictionary_bytes(size_bytes)}
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[lzma2])
+    try:
+        content = decoder.decompress(bytes(stored), size_bytes + 1)
+    except lzma.LZMAError as error:
+        raise damaged("a stream is no LZMA2", found=str(error)) from None
+    if len(content) != size_bytes or not decoder.eof or decoder.unused_data:
+        raise wrong_size("stream", size_bytes, len(content))
+    return content
+
+
+@coder(CODER_BROTLI, "brotli")
+def _brotli(stored: memoryview, size_bytes: int) -> bytes:
+    try:
+        import brotli
+    except ImportError:
+        raise PackageError(
+            "this package was packed for devices that have brotli",
+            expected="the Python package brotli",
+            found="it is not installed",
+            remedy="install it (pip install brotli, or apt install python3-brotli), or pack the"
+            " file again without brotli",
+        ) from None
+    decoder = brotli.Decompressor()
+    content = bytearray()
+    try:
+        for at in range(0, len(stored), BROTLI_STEP_BYTES):
+            content += _brotli_step(decoder, stored[at : at + BROTLI_STEP_BYTES], size_bytes)
+            if len(content) > size_bytes:
+                break
+    except brotli.error as error:
+        raise damaged("a stream is no brotli", found=str(error)) from None
+    if len(content) != size_bytes or not decoder.is_finished():
+        raise wrong_size("stream", size_bytes, len(content))
+    return bytes(content)
+
+
+def _brotli_step(decoder: Any, stored: memoryview, size_bytes: int) -> bytes:
+    """What a few stored bytes decode to, no more than a little over `size_bytes`.
+
+    Old releases of brotli cannot limit a step's output; there, only the steps' shortness does.
+    """
+    if not hasattr(decoder, "can_accept_more_data"):
+        return bytes(decoder.process(bytes(stored)))
+    content = bytearray()
+    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1)
+    while piece and len(content) <= size_bytes:
+        content += piece
+        if decoder.can_accept_more_data():
+            break
+        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1)
+    return bytes(content)
