@@ -23,12 +23,12 @@ FORBIDDEN = {"BatchNormalization", "Dropout", "Identity", "Constant"}
 BOUNDARY = {"Quantize", "Dequantize"}
 
 
-def canonicalise(model: ir.Model, *, frames: bool, integer_outputs: bool) -> Graph:
+def canonicalise(model: ir.Model, *, dtype: str, integer_outputs: bool) -> Graph:
     """Bring a QDQ model to the canonical form, in place, and check it.
 
     Args:
         model: as `torch.onnx.export` gives it.
-        frames: let it take uint8 [N, H, W, C] frames in place of floats.
+        dtype: "uint8" or "int8" lets it take frames [N, H, W, C]; "float32" leaves its input.
         integer_outputs: let it give int8 in place of floats.
 
     Raises:
@@ -36,8 +36,8 @@ def canonicalise(model: ir.Model, *, frames: bool, integer_outputs: bool) -> Gra
     """
     passes.clean(model)
     passes.integer_bias(model)
-    if frames:
-        passes.frame_input(model)
+    if dtype != "float32":
+        passes.frame_input(model, signed=dtype == "int8")
     if integer_outputs:
         passes.integer_output(model)
     passes.clean(model)

@@ -70,6 +70,8 @@ def _to_unsigned(model: ir.Model) -> None:
         value = constant(point)
         if value is None or value.dtype != np.int8 or constant(node.inputs[0]) is not None:
             continue
+        if node.op_type == "DequantizeLinear" and _is_input(model, node.inputs[0]):
+            continue
         shifted = np.asarray(value.astype(np.int16) + ZERO_POINT_SHIFT, np.uint8)
         name = f"zero_point_{int(shifted.flat[0])}_uint8"
         known = model.graph.initializers.get(name)
@@ -77,6 +79,15 @@ def _to_unsigned(model: ir.Model) -> None:
         if node.op_type == "QuantizeLinear":
             node.outputs[0].type = ir.TensorType(ir.DataType.UINT8)
             node.attributes.pop("output_dtype", None)
+
+
+def _is_input(model: ir.Model, value: ir.Value) -> bool:
+    """Whether a value is a graph input, or one brought to NCHW: its type is the user's."""
+    producer = value.producer()
+    source = (
+        producer.inputs[0] if producer is not None and producer.op_type == "Transpose" else value
+    )
+    return any(source is graph_input for graph_input in model.graph.inputs)
 
 
 def _drop_identical_pairs(model: ir.Model) -> None:

@@ -44,6 +44,9 @@ def capture(module: nn.Module, example: torch.Tensor) -> GraphModule:
         with torch.no_grad(), quiet_torch():
             program = torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
             graph_module = program.module(check_guards=False)
+            # torch puts methods there that refuse; a captured graph has one mode, and both serve.
+            for method in ("train", "eval"):
+                graph_module.__dict__.pop(method, None)
     except (torch._dynamo.exc.UserError, torch._dynamo.exc.Unsupported) as error:
         raise UnsupportedError(
             type(module).__name__,

@@ -45,6 +45,7 @@ Grids = dict[str, Grid]
 """Weights that lie on a grid, by parameter name."""
 
 
+@torch.no_grad()
 def fold_batch_norm(graph_module: GraphModule, grids: Grids) -> int:
     """Fold every batch norm that follows a convolution; return how many.
 
@@ -90,6 +91,7 @@ def _fold_one(graph_module: GraphModule, conv: Node, norm: Node, grids: Grids) -
     scale_output(graph_module, conv, factor.float(), shift.float(), grids)
 
 
+@torch.no_grad()
 def scale_output(
     graph_module: GraphModule,
     conv: Node,
@@ -133,6 +135,7 @@ def _set_bias(
     conv.args = tuple(arguments)
 
 
+@torch.no_grad()
 def fold_input_affine(
     graph_module: GraphModule, factor: torch.Tensor, shift: torch.Tensor, grids: Grids
 ) -> None:

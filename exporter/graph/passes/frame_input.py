@@ -15,8 +15,8 @@ from exporter.errors import CanonicalError
 from exporter.graph.onnx_edit import add_constant, insert_before, only, required_constant
 
 
-def frame_input(model: ir.Model) -> bool:
-    """Float NCHW input → uint8 NHWC input. Return whether anything changed."""
+def frame_input(model: ir.Model, *, signed: bool = False) -> bool:
+    """Float NCHW input → uint8 (or int8) NHWC input. Return whether anything changed."""
     graph = model.graph
     old = only(list(graph.inputs), "input")
     readers = [node for node, _ in old.uses()]
@@ -26,23 +26,24 @@ def frame_input(model: ir.Model) -> bool:
             found=", ".join(node.op_type for node in readers) or "no reader",
         )
     quantize = readers[0]
-    zero_point = int(required_constant(quantize, 2)) + 128
+    integer = ir.DataType.INT8 if signed else ir.DataType.UINT8
+    zero_point = int(required_constant(quantize, 2)) + (0 if signed else 128)
     batch, channels, height, width = old.shape
     frames = ir.Value(
         name=old.name,
         shape=ir.Shape([batch, height, width, channels]),
-        type=ir.TensorType(ir.DataType.UINT8),
+        type=ir.TensorType(integer),
     )
     old.name = f"{old.name}_float"
     moved = insert_before(
         graph, quantize, "Transpose", [frames], f"{frames.name}_nchw", {"perm": [0, 3, 1, 2]}
     )
     scale = quantize.inputs[1]
-    point = add_constant(graph, f"{frames.name}_zero_point", np.array(zero_point, np.uint8))
+    point = add_constant(graph, f"{frames.name}_zero_point", np.array(zero_point, integer.numpy()))
     real = insert_before(
         graph, quantize, "DequantizeLinear", [moved, scale, point], f"{frames.name}_real"
     )
-    for value, dtype in ((moved, ir.DataType.UINT8), (real, ir.DataType.FLOAT)):
+    for value, dtype in ((moved, integer), (real, ir.DataType.FLOAT)):
         value.shape, value.type = old.shape, ir.TensorType(dtype)
     quantize.replace_input_with(0, real)
     graph.inputs[0] = frames

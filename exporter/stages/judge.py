@@ -1,0 +1,154 @@
+"""What is found out about the shipped files: parity, accuracy, speed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from devices.session import open_device
+from exporter.build import (
+    ACCURACY,
+    BENCH,
+    CERTIFICATE,
+    MANIFEST,
+    Accuracy,
+    AccuracyRow,
+    Artifact,
+    Bench,
+    BenchRow,
+    Manifest,
+    StageAccuracy,
+    load_json,
+    save_json,
+)
+from exporter.stages.context import Context, Figures
+from exporter.stages.ship import golden_samples, save_npz
+from exporter.verify.certificate import certify
+from exporter.verify.parity import run_artifact, top1
+
+CHUNK_BYTES = 128 * 2**20
+RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "ort": "ONNX Runtime"}
+STAGE_TITLES = {"train": "fp32", "prune": "pruned", "share": "shared", "quantize": "QAT"}
+
+
+def verify(context: Context) -> Figures:
+    """Write certificate.json."""
+    save_json(context.directory / CERTIFICATE, certify(context.directory, context.reporter))
+    return {}
+
+
+def accuracy(context: Context, stages: dict[str, Figures]) -> Figures:
+    """Write accuracy.json: every shipped file over the whole test set, in its own runtime."""
+    manifest = load_json(context.directory / MANIFEST, Manifest)
+    labels, classes = _classify_all(context, manifest)
+    reference = classes[f"{manifest.name}.fp32.onnx"]
+    correct = int((reference == labels).sum())
+    rows = [
+        _accuracy_row(artifact, classes[artifact.name], reference, labels, correct)
+        for artifact in manifest.artifacts
+    ]
+    document = Accuracy(
+        dataset=str(context.recipe.data.test),
+        samples=len(labels),
+        rows=tuple(rows),
+        stages=tuple(
+            StageAccuracy(
+                stage=STAGE_TITLES[name],
+                accuracy=figures["accuracy"],
+                sparsity=figures["sparsity"],
+                weight_bytes=round(figures["weight_bytes"]),
+            )
+            for name, figures in stages.items()
+            if name in STAGE_TITLES and "accuracy" in figures
+        ),
+    )
+    save_json(context.directory / ACCURACY, document)
+    return {}
+
+
+def _accuracy_row(
+    artifact: Artifact,
+    classes: np.ndarray,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    reference_correct: int,
+) -> AccuracyRow:
+    correct = int((classes == labels).sum())
+    return AccuracyRow(
+        artifact=artifact.name,
+        runtime=RUNTIMES[artifact.format],
+        accuracy=correct / len(labels),
+        correct=correct,
+        drop_pt=100.0 * (reference_correct - correct) / len(labels),
+        agreement=float((classes == reference).mean()),
+    )
+
+
+def _classify_all(context: Context, manifest: Manifest) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Labels [N], and the class [N] that each artifact names; the data goes through in chunks."""
+    labels: list[np.ndarray] = []
+    classes: dict[str, list[np.ndarray]] = {artifact.name: [] for artifact in manifest.artifacts}
+    dataset = context.dataset("test")
+    total = len(dataset)  # type: ignore[arg-type]
+    with (
+        context.reporter.stage("accuracy of the files", total) as advance,
+        open_device("local") as session,
+        tempfile.TemporaryDirectory(prefix="edgewright-") as folder,
+    ):
+        chunk = Path(folder) / "chunk.npz"
+        for inputs, targets in _chunks(context):
+            save_npz(chunk, {"input.0": inputs})
+            labels.append(targets)
+            for artifact in manifest.artifacts:
+                path = context.directory / artifact.path
+                outputs, _ = run_artifact(session, path, artifact, chunk)
+                classes[artifact.name].append(top1(outputs[0]))
+            advance(len(inputs), "")
+    joined = {name: np.concatenate(parts) for name, parts in classes.items()}
+    return np.concatenate(labels), joined
+
+
+def _chunks(context: Context) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The test set in pieces that fit into memory several times over."""
+    inputs: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    for samples, targets in golden_samples(context):
+        inputs.append(samples)
+        labels.append(targets)
+        if sum(part.nbytes for part in inputs) >= CHUNK_BYTES:
+            yield np.concatenate(inputs), np.concatenate(labels)
+            inputs, labels = [], []
+    if inputs:
+        yield np.concatenate(inputs), np.concatenate(labels)
+
+
+def bench(context: Context) -> Figures:
+    """Write bench.json: every shipped file on this machine."""
+    section = context.recipe.bench
+    if section is None:
+        raise ValueError("the recipe has no [bench] section")
+    manifest = load_json(context.directory / MANIFEST, Manifest)
+    rows = []
+    with (
+        context.reporter.stage("measure", len(manifest.artifacts)) as advance,
+        open_device("local") as session,
+    ):
+        state = session.state()
+        for artifact in manifest.artifacts:
+            report = session.bench(
+                context.directory / artifact.path, threads=section.threads, seconds=section.seconds
+            )
+            row = BenchRow.model_validate(report.row, from_attributes=True)
+            rows.append(row.model_copy(update={"artifact": artifact.name}))
+            advance(1, f"{artifact.name} {row.p50_ms:.3f} ms")
+    document = Bench(
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=tuple(rows),
+        device_state={session.name: state.to_dict()},
+    )
+    save_json(context.directory / BENCH, document)
+    return {}

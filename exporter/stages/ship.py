@@ -1,0 +1,220 @@
+"""What ships: fp32 files, int8 files, golden inputs and outputs, packages, the manifest."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+
+from exporter.build import (
+    GOLDEN,
+    MANIFEST,
+    Artifact,
+    Manifest,
+    PackageInfo,
+    TensorInfo,
+    replacing,
+    save_json,
+    sha256_of,
+)
+from exporter.graph import passes
+from exporter.graph.model import Graph, Tensor
+from exporter.graph.read import load, read, read_file
+from exporter.onnx_export import WithFrames, to_onnx
+from exporter.ort import mobile, qdq
+from exporter.pack import pack
+from exporter.quantize.quantize import folded
+from exporter.stages.context import Context, Figures, bar, sample_of
+from exporter.stages.quantize import save_onnx
+from exporter.tflite import lower_file
+from exporter.tflite.layout import shape_of
+
+SHIPPED = (
+    ("fp32.onnx", "onnx", "fp32"),
+    ("fp32.tflite", "tflite", "fp32"),
+    ("int8.tflite", "tflite", "int8"),
+    ("int8.onnx", "onnx", "int8"),
+    ("int8.ort", "ort", "int8"),
+)
+PACKED = ("int8.tflite", "int8.onnx", "int8.ort")
+VERSIONED = ("edgewright", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
+
+
+def float_files(context: Context) -> Figures:
+    """Write NAME.fp32.onnx and NAME.fp32.tflite: the network before any compression."""
+    spec = context.spec
+    with context.reporter.stage("export fp32", 2) as advance:
+        network: torch.nn.Module = folded(context.module(context.state_path("fp32")), spec)
+        example = torch.zeros((2, *spec.shape[1:]))
+        if spec.takes_frames:
+            network = WithFrames(network, spec)
+            example = torch.zeros((2, *spec.sample_shape), dtype=getattr(torch, spec.dtype))
+        model = to_onnx(network, example, context.recipe.name)
+        passes.clean(model)
+        advance(1, "")
+        save_onnx(model, context, "fp32.onnx")
+        lower_file(context.path("fp32.onnx"), context.path("fp32.tflite"))
+    return {}
+
+
+def integer_files(context: Context) -> Figures:
+    """Lower the canonical graph to NAME.int8.tflite, .onnx and .ort."""
+    canonical = load(context.path("qdq.onnx"))
+    with context.reporter.stage("lower to int8 files", 3) as advance:
+        lower_file(context.path("qdq.onnx"), context.path("int8.tflite"))
+        advance(1, "")
+        save_onnx(qdq.lower(canonical), context, "int8.onnx")
+        advance(1, "")
+        signed = context.directory / "stages" / "int8.signed.onnx"
+        with replacing(signed) as temporary:
+            ir.save(qdq.lower(canonical, unsigned=False), temporary, format="protobuf")
+        mobile.convert(signed, context.path("int8.ort"))
+        signed.unlink()
+    return {}
+
+
+def golden_samples(context: Context, limit: int | None = None) -> Iterator[tuple[Any, Any]]:
+    """(golden inputs [n, ...], labels [n] or None) in batches, from the test data if there is any.
+
+    Without test data, from what calibrates.
+    """
+    has_test = context.recipe.data.test is not None
+    context.seed()
+    left = limit
+    for batch in context.loader("test" if has_test else "calibration", shuffle=False):
+        samples = sample_of(batch)
+        labels = batch[1].numpy() if has_test and isinstance(batch, (tuple, list)) else None
+        if left is not None:
+            samples, labels = samples[:left], None if labels is None else labels[:left]
+            left -= len(samples)
+        if len(samples):
+            yield context.spec.golden(samples), labels
+        if left is not None and left <= 0:
+            return
+
+
+def golden(context: Context) -> Figures:
+    """Write golden.npz: test inputs, and the int8 file's outputs in ONNX Runtime."""
+    from devices.session import Feeding, open_device
+    from runtimes.values import load_arrays
+
+    with context.reporter.stage("golden inputs", 2) as advance:
+        batches = [inputs for inputs, _ in golden_samples(context, context.recipe.verify.samples)]
+        inputs = {"input.0": np.concatenate(batches)}
+        scratch = context.directory / "stages" / "golden_inputs.npz"
+        outputs = context.directory / "stages" / "golden_outputs.npz"
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        save_npz(scratch, inputs)
+        advance(1, "")
+        with open_device("local") as session:
+            session.run(
+                context.path("int8.onnx"),
+                scratch,
+                outputs=outputs,
+                feeding=Feeding(input_layouts=(onnx_layout(context),), output_layouts=("NCHW",)),
+            )
+        save_npz(context.directory / GOLDEN, inputs | load_arrays(str(outputs)))
+        scratch.unlink()
+        outputs.unlink()
+    return {}
+
+
+def save_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write compressed arrays, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+
+
+def onnx_layout(context: Context) -> str:
+    """The layout of the ONNX files' input."""
+    return "NHWC" if context.spec.takes_frames else "NCHW"
+
+
+def packages(context: Context) -> Figures:
+    """Write a package beside each int8 file."""
+    with context.reporter.stage("pack", len(PACKED)) as advance:
+        for suffix in bar(advance, PACKED):
+            pack(context.path(suffix), context.path(f"{suffix}.ewp"))
+    return {}
+
+
+def manifest(context: Context) -> Figures:
+    """Write manifest.json: every shipped file with its hash, inputs and outputs."""
+    canonical = read_file(context.path("qdq.onnx"))
+    real = read(load(context.path("fp32.onnx")))
+    artifacts = tuple(
+        _artifact(context, suffix, form, precision, canonical if precision == "int8" else real)
+        for suffix, form, precision in SHIPPED
+    )
+    document = Manifest(
+        name=context.recipe.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        versions={name: metadata.version(name) for name in VERSIONED}
+        | {"python": platform.python_version(), "machine": platform.machine()},
+        source=context.recipe.model.factory,
+        artifacts=artifacts,
+    )
+    save_json(context.directory / MANIFEST, document)
+    return {}
+
+
+def _artifact(context: Context, suffix: str, form: Any, precision: Any, graph: Graph) -> Artifact:
+    path = context.path(suffix)
+    package = path.with_name(f"{path.name}.ewp") if suffix in PACKED else None
+    tensors = [
+        tuple(_tensor_info(graph.tensors[name], form) for name in names)
+        for names in (graph.inputs, graph.outputs)
+    ]
+    return Artifact(
+        name=path.name,
+        format=form,
+        precision=precision,
+        path=path.name,
+        bytes=path.stat().st_size,
+        sha256=sha256_of(path),
+        inputs=tensors[0],
+        outputs=tensors[1],
+        package=None
+        if package is None
+        else PackageInfo(
+            path=package.name, bytes=package.stat().st_size, sha256=sha256_of(package)
+        ),
+    )
+
+
+def _tensor_info(tensor: Tensor, form: str) -> TensorInfo:
+    """A tensor as a file of this format has it."""
+    nhwc = form == "tflite" or tensor.layout == "NHWC"
+    shape = shape_of(tensor.shape) if nhwc else tensor.shape
+    quantization = tensor.quantization
+    dtype: Any = tensor.dtype.name
+    zero_point = None if quantization is None else quantization.zero_point
+    # ONNX Runtime's file computes in uint8: its int8 outputs have zero points 128 higher.
+    if form == "onnx" and dtype == "int8" and not tensor.layout and zero_point is not None:
+        dtype, zero_point = "uint8", zero_point + 128
+    layout: Any = "" if len(shape) != 4 else ("NHWC" if nhwc else "NCHW")
+    return TensorInfo(
+        name=tensor.name,
+        shape=(1 if form == "tflite" else None, *shape[1:]),
+        dtype=dtype,
+        layout=layout,
+        scale=None if quantization is None else float(quantization.scale),
+        zero_point=zero_point,
+    )
+
+
+__all__ = [
+    "float_files",
+    "golden",
+    "golden_samples",
+    "integer_files",
+    "manifest",
+    "packages",
+]

@@ -1,0 +1,93 @@
+"""The certificate: recomputed from the files of a build directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from devices.session import open_device
+from exporter.build import (
+    MANIFEST,
+    Artifact,
+    Certificate,
+    CheckResult,
+    Manifest,
+    load_json,
+    sha256_of,
+)
+from exporter.errors import BuildError
+from exporter.graph import canonical
+from exporter.graph.read import read_file
+from exporter.progress import Reporter, Silent
+from exporter.tflite.reader import read_tflite
+from exporter.verify import parity, scales, structure
+
+
+def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
+    """Check a build directory's int8 files against its canonical graph and each other.
+
+    Args:
+        directory: a build directory with its manifest and golden inputs.
+        reporter: told of the progress.
+
+    Raises:
+        BuildError: the manifest or a file is missing.
+        CanonicalError: the canonical graph is damaged.
+    """
+    manifest = load_json(directory / MANIFEST, Manifest)
+    reporter = reporter if reporter is not None else Silent()
+    with reporter.stage("verify", len(parity.ROUTES) + 1) as advance:
+        checks = _checks(directory, manifest)
+        advance(1, "")
+        with open_device("local") as session:
+            outputs = parity.compare_outputs(directory, manifest.artifacts, session, advance)
+    equal = all(row.differing == 0 for row in outputs if row.decides)
+    on_xnnpack = all("not applied" not in row.runtime for row in outputs)
+    clean = equal and on_xnnpack and all(check.passed for check in checks)
+    return Certificate(
+        verdict="clean" if clean else "differs",
+        samples=_samples(directory),
+        checks=tuple(checks),
+        outputs=tuple(outputs),
+    )
+
+
+def _samples(directory: Path) -> int:
+    from runtimes.values import load_arrays
+
+    return len(load_arrays(str(directory / "golden.npz"))["input.0"])
+
+
+def _checks(directory: Path, manifest: Manifest) -> list[CheckResult]:
+    graph = read_file(directory / f"{manifest.name}.qdq.onnx")
+    canonical.check(graph)
+    tflite = read_tflite(_path(directory, manifest, "tflite"))
+    onnx_path = _path(directory, manifest, "onnx")
+    return [
+        _unaltered(directory, manifest.artifacts),
+        scales.compare_trained(graph, directory / f"{manifest.name}.trained.safetensors"),
+        scales.compare_tflite(graph, tflite),
+        scales.compare_onnx(graph, read_file(onnx_path), ".onnx"),
+        structure.no_float_tensors(graph, tflite),
+        structure.no_transposes(tflite),
+        structure.pair_rule(graph),
+        structure.requantization_ratios(graph),
+        structure.integer_kernels(graph, onnx_path),
+    ]
+
+
+def _path(directory: Path, manifest: Manifest, form: str) -> Path:
+    artifact = manifest.artifact(form, "int8")
+    if artifact is None:
+        raise BuildError(f"{directory} has no int8 .{form} file", remedy="build it again")
+    return directory / artifact.path
+
+
+def _unaltered(directory: Path, artifacts: tuple[Artifact, ...]) -> CheckResult:
+    faults = []
+    for artifact in artifacts:
+        path = directory / artifact.path
+        if not path.is_file():
+            faults.append(f"'{artifact.name}' is missing")
+        elif sha256_of(path) != artifact.sha256:
+            faults.append(f"'{artifact.name}' was altered since the build")
+    return scales.result("files match the manifest", len(artifacts), faults, "files")

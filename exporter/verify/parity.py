@@ -1,0 +1,105 @@
+"""The outputs of every int8 file in every runtime over the golden inputs: how far they differ."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from devices.session import Feeding, Session
+from exporter.build import GOLDEN, Artifact, OutputComparison
+from runtimes.values import Array, compare, load_arrays
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to run an artifact. Only those that decide count for the verdict."""
+
+    label: str
+    format: str
+    delegate: str = "default"
+    decides: bool = True
+
+
+ROUTES = (
+    Route("ONNX Runtime", "onnx"),
+    Route("LiteRT, XNNPACK", "tflite"),
+    Route("ONNX Runtime (.ort)", "ort"),
+    Route("LiteRT, builtin kernels", "tflite", "none", decides=False),
+)
+
+
+def feeding_of(artifact: Artifact) -> Feeding:
+    """How samples go into an artifact."""
+    return Feeding(
+        input_layouts=tuple(tensor.layout for tensor in artifact.inputs),
+        output_layouts=tuple(tensor.layout for tensor in artifact.outputs),
+    )
+
+
+def run_artifact(
+    session: Session, path: Path, artifact: Artifact, inputs: Path, delegate: str = "default"
+) -> tuple[list[Array], str]:
+    """The outputs of a file over all samples in canonical form, and which delegate ran it."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+        outputs = Path(folder) / "outputs.npz"
+        report = session.run(
+            path, inputs, outputs=outputs, delegate=delegate, feeding=feeding_of(artifact)
+        )
+        arrays = load_arrays(str(outputs))
+    ordered = [arrays[f"output.{index}"] for index in range(len(arrays))]
+    return ordered, report.delegate
+
+
+def compare_outputs(
+    directory: Path,
+    artifacts: tuple[Artifact, ...],
+    session: Session,
+    advance: Callable[[int, str], None],
+) -> list[OutputComparison]:
+    """Run every int8 artifact over the golden inputs and compare with the golden outputs."""
+    golden_path = directory / GOLDEN
+    arrays = load_arrays(str(golden_path))
+    count = sum(key.startswith("output.") for key in arrays)
+    golden = [arrays[f"output.{index}"] for index in range(count)]
+    rows = []
+    for route in ROUTES:
+        for artifact in artifacts:
+            if artifact.format != route.format or artifact.precision != "int8":
+                continue
+            outputs, delegate = run_artifact(
+                session, directory / artifact.path, artifact, golden_path, route.delegate
+            )
+            rows.append(_row(artifact, route, outputs, golden, delegate))
+        advance(1, "")
+    return rows
+
+
+def _row(
+    artifact: Artifact, route: Route, outputs: list[Array], golden: list[Array], delegate: str
+) -> OutputComparison:
+    from runtimes.values import sha256_of
+
+    difference = compare(outputs, golden)
+    label = route.label
+    if route.format == "tflite" and route.delegate == "default" and delegate != "xnnpack":
+        label = f"LiteRT, {delegate} (XNNPACK was not applied)"
+    return OutputComparison(
+        artifact=artifact.name,
+        runtime=label,
+        sha256=sha256_of(outputs),
+        values=difference.values,
+        differing=difference.differing,
+        max_lsb=difference.max_lsb,
+        decides=route.decides,
+    )
+
+
+def top1(outputs: Array) -> Array:
+    """The class with the largest output, for each sample [N]."""
+    flat = outputs.reshape(len(outputs), -1)
+    classes: Array = np.argmax(flat, axis=1)
+    return classes
