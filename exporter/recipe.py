@@ -184,6 +184,21 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={"model": model, "budget": budget})
 
 
+def export_recipe(
+    model: dict[str, Any], image: dict[str, Any], data: dict[str, Any], name: str
+) -> Recipe:
+    """The recipe of `edgewright export`: post-training quantization, nothing trained.
+
+    Raises:
+        RecipeError: an option has the wrong form.
+    """
+    lists = {key: [float(v) for v in image[key].split(",") if v] for key in ("mean", "std")}
+    document = {"name": name, "model": model, "input": image | lists, "data": data}
+    recipe = validate(document, Recipe, Path("options"))
+    recipe.input.spec()
+    return recipe
+
+
 def resolve(name: str, folder: Path | None = None) -> Callable[..., Any]:
     """Import "package.module:callable"; `folder` is searched first, then the working directory.
 

@@ -28,7 +28,8 @@ def convert(source: Path, target: Path) -> None:
         convert_onnx_models_to_ort,
     )
 
-    logging.getLogger("onnxruntime").setLevel(logging.ERROR)
+    # The converter logs where it put its own configuration, on a handler of the root logger.
+    logging.getLogger("ort_format_model.utils").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         copy = Path(folder) / "model.onnx"
         shutil.copyfile(source, copy)

@@ -47,7 +47,7 @@ def capture(module: nn.Module, example: torch.Tensor) -> GraphModule:
             # torch puts methods there that refuse; a captured graph has one mode, and both serve.
             for method in ("train", "eval"):
                 graph_module.__dict__.pop(method, None)
-    except (torch._dynamo.exc.UserError, torch._dynamo.exc.Unsupported) as error:
+    except (torch._dynamo.exc.TorchDynamoException, RuntimeError, ValueError) as error:
         raise UnsupportedError(
             type(module).__name__,
             "Module",
