@@ -81,11 +81,18 @@ class Made:
     qdq: Path
 
 
-def make(module: nn.Module, folder: Path, *, exact: bool = True) -> Made:
-    prepared = prepare_module(module, SPEC, [frames(32)], exact=exact)
+def make(
+    module: nn.Module,
+    folder: Path,
+    *,
+    spec: InputSpec = SPEC,
+    samples: torch.Tensor | None = None,
+    integer_outputs: bool = True,
+) -> Made:
+    prepared = prepare_module(module, spec, [frames(32) if samples is None else samples])
     graph_module, trained = finish(prepared.graph_module)
-    model = to_onnx(graph_module, torch.zeros((2, *SPEC.shape[1:])), "net")
-    graph = canonicalise(model, dtype=SPEC.dtype, integer_outputs=True)
+    model = to_onnx(graph_module, torch.zeros((2, *spec.shape[1:])), "net")
+    graph = canonicalise(model, dtype=spec.dtype, integer_outputs=integer_outputs)
     made = Made(graph, trained, folder / "n.tflite", folder / "n.onnx", folder / "n.qdq.onnx")
     ir.save(model, made.qdq)
     ir.save(qdq.lower(model), made.onnx)
