@@ -155,3 +155,32 @@ def test_check_exits_1_over_the_budget(built):
     done = edgewright("check", "build/tiny", "--budget", "tight.toml", cwd=folder)
     assert done.returncode == 1
     assert "file_bytes" in done.stdout
+
+
+def test_a_killed_run_goes_on_where_it_was(built, tmp_path):
+    import shutil
+    import time
+
+    folder, _ = built
+    for name in ("tiny_pipeline_module.py", "recipe.toml", "budget.toml"):
+        shutil.copy(folder / name, tmp_path / name)
+    command = [sys.executable, "-m", "exporter.cli", "run", "recipe.toml"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    directory = tmp_path / "build" / "tiny"
+    deadline = time.monotonic() + 120
+    while not (directory / "stages" / "pruned.safetensors").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert not (directory / "tiny.int8.tflite").exists()
+    before = (directory / "stages" / "fp32.safetensors").read_bytes()
+    done = edgewright("run", "recipe.toml", "--resume", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("train ") and "run before" in line for line in lines)
+    assert (directory / "stages" / "fp32.safetensors").read_bytes() == before
+    assert json.loads((directory / "certificate.json").read_text())["verdict"] == "clean"
