@@ -14,8 +14,10 @@ from exporter.errors import RecipeError
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
+def read_toml(path: Path, what: str, *, hint: str = "") -> dict[str, Any]:
     """Read a TOML file; `what` names it in messages, such as "recipe".
+
+    `hint` is what to do where it is no TOML.
 
     Raises:
         RecipeError: it is missing, cannot be read, or is no TOML.
@@ -32,7 +34,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"{what} {path} cannot be read", found=str(error)) from None
     except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{what} {path} is not TOML", found=str(error)) from None
+        raise RecipeError(f"{what} {path} is not TOML", found=str(error), remedy=hint) from None
 
 
 def validate(document: dict[str, Any], model: type[Model], path: Path) -> Model:

@@ -5,17 +5,17 @@ A new limit is one field of `Limits` here and one measure in `exporter.gate.meas
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, ValidationError
 
 from exporter.build import Frozen
 from exporter.errors import RecipeError
 from exporter.gate.units import BYTES, MILLISECONDS, POINTS, RATIO, SHARE
+from exporter.settings import read_toml
 
 __all__ = ["Budget", "DeviceLimit", "Limits", "Section", "load_budget"]
 
@@ -103,7 +103,9 @@ def load_budget(path: Path) -> Budget:
         RecipeError: the file is missing, is no TOML, names an unknown key, gives a value of the
             wrong kind, or limits nothing.
     """
-    document = _read_toml(path)
+    document = read_toml(
+        path, "budget", hint='quote a glob in a table\'s name: [limits."*.int8.tflite"]'
+    )
     unknown = next((key for key in document if key != _SECTIONS), None)
     if unknown is not None:
         raise _unknown_key(path, unknown, "the top level", [_SECTIONS])
@@ -118,26 +120,6 @@ def load_budget(path: Path) -> Budget:
     return Budget(
         sections=tuple(_section(path, str(pattern), table) for pattern, table in tables.items())
     )
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(
-            f"budget {path} is missing",
-            expected="a TOML file",
-            found="no such file",
-            remedy="name another file, or write one with `edgewright init`",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"budget {path} cannot be read", found=str(error)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(
-            f"budget {path} is not TOML",
-            found=str(error),
-            remedy='quote a glob in a table\'s name: [limits."*.int8.tflite"]',
-        ) from None
 
 
 def _section(path: Path, pattern: str, table: object) -> Section:

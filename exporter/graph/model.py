@@ -93,7 +93,3 @@ class Graph:
             if name in operator.outputs:
                 return operator
         return None
-
-    def is_quantized(self) -> bool:
-        """Whether any tensor is int8."""
-        return any(tensor.dtype == np.int8 for tensor in self.tensors.values())

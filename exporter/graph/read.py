@@ -68,7 +68,6 @@ class _Reader:
         for node in self.onnx:
             self._node(node)
         for value in self.onnx.outputs:
-            self.graph.outputs.append(self.alias[value].name)
             self._rename(self.alias[value], str(value.name))
         self.graph.outputs = [self.alias[value].name for value in self.onnx.outputs]
         return self.graph

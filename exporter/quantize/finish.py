@@ -13,7 +13,7 @@ import torch.ao.quantization.fx._decomposed  # registers torch.ops.quantized_dec
 from torch.fx import GraphModule, Node
 
 from exporter.quantize.capture import finish_edit
-from exporter.quantize.fold import Grids
+from exporter.quantize.fold import Grid, Grids
 from exporter.quantize.qat import ActivationQuantizer, GridWeight
 from exporter.quantize.scheme import ACTIVATION_MAX, ACTIVATION_MIN, WEIGHT_MAX, ActivationScale
 
@@ -51,7 +51,7 @@ def finish(prepared: GraphModule) -> tuple[GraphModule, Trained]:
         elif isinstance(module, GridWeight):
             name = node.meta["weight_name"]
             trained.weights[name] = module.grid()
-            _finish_weight(prepared, node, name, module)
+            _finish_weight(prepared, node, name, trained.weights[name])
     prepared.delete_all_unused_submodules()
     finish_edit(prepared)
     return prepared, trained
@@ -69,8 +69,7 @@ def _finish_activation(prepared: GraphModule, node: Node, scale: ActivationScale
     prepared.graph.erase_node(node)
 
 
-def _finish_weight(prepared: GraphModule, node: Node, name: str, module: GridWeight) -> None:
-    grid = module.grid()
+def _finish_weight(prepared: GraphModule, node: Node, name: str, grid: Grid) -> None:
     base = name.replace(".", "_")
     tensors = {
         f"{base}_integers": grid.integers,
