@@ -1,5 +1,7 @@
 """The agent: `python -m runtimes` reads one JSON request on stdin and writes one JSON answer.
 
+With arguments it is `python -m runtimes unpack F.ewp`, for people: see `runtimes.unpack`.
+
 Nothing else reaches stdout: interpreters that print, even from C, print to stderr. One model per
 process. The exit code is 0, or that of the error answered. `runtimes.report` has the fields.
 """
@@ -11,14 +13,28 @@ import faulthandler
 import json
 import os
 import sys
+from typing import Any, Callable
 
 from runtimes.errors import EdgewrightError, MissingRuntimeError
+from runtimes.report import (
+    SCHEMA_VERSION,
+    BenchRequest,
+    InfoRequest,
+    ProfileRequest,
+    RunRequest,
+    SmokeRequest,
+    decode,
+)
 
 INTERNAL_ERROR_EXIT_CODE = 3
 
 
 def main() -> None:
-    """Answer the request on stdin, and exit."""
+    """Answer the request on stdin, and exit; or, called with `unpack`, unpack a package."""
+    if sys.argv[1:2] == ["unpack"]:
+        from runtimes.unpack import main as unpack
+
+        sys.exit(unpack(sys.argv[2:]))
     answer_fd = _take_stdout()
     faulthandler.enable()  # an interpreter that crashes leaves a trace on stderr
     exit_code, answer = _answer(sys.stdin.buffer.read())
@@ -35,17 +51,18 @@ def _take_stdout() -> int:
 
 
 def _answer(text: bytes) -> tuple[int, dict[str, object]]:
+    head: dict[str, object] = {"schema_version": SCHEMA_VERSION}
     try:
         action, report = handle(text)
     except EdgewrightError as error:
-        return error.exit_code, {"ok": False, "error": _describe(error)}
+        return error.exit_code, {**head, "ok": False, "error": _describe(error)}
     except Exception as error:  # the answer must be a document, whatever happened
         sys.excepthook(*sys.exc_info())
         wrapped = EdgewrightError(f"{type(error).__name__}: {error}")
         described = dict(_describe(wrapped), type="InternalError")
         described["exit_code"] = INTERNAL_ERROR_EXIT_CODE
-        return INTERNAL_ERROR_EXIT_CODE, {"ok": False, "error": described}
-    return 0, {"ok": True, "action": action, "report": report}
+        return INTERNAL_ERROR_EXIT_CODE, {**head, "ok": False, "error": described}
+    return 0, {**head, "ok": True, "action": action, "report": report}
 
 
 def handle(text: bytes) -> tuple[str, dict[str, object]]:
@@ -61,7 +78,7 @@ def handle(text: bytes) -> tuple[str, dict[str, object]]:
         # answer can say so.
         from runtimes.bench import bench
         from runtimes.info import info
-        from runtimes.report import BenchRequest, InfoRequest, RunRequest, SmokeRequest, decode
+        from runtimes.profile import profile
         from runtimes.smoke import run, smoke
     except ImportError as error:
         raise MissingRuntimeError(
@@ -71,21 +88,22 @@ def handle(text: bytes) -> tuple[str, dict[str, object]]:
             remedy="pip install numpy",
         ) from None
 
-    if action == "info":
-        report: object = info(decode(InfoRequest, fields))
-    elif action == "bench":
-        report = bench(decode(BenchRequest, fields))
-    elif action == "run":
-        report = run(decode(RunRequest, fields))
-    elif action == "smoke":
-        report = smoke(decode(SmokeRequest, fields))
-    else:
+    actions: dict[object, tuple[type, Callable[[Any], object]]] = {
+        "info": (InfoRequest, info),
+        "bench": (BenchRequest, bench),
+        "profile": (ProfileRequest, profile),
+        "run": (RunRequest, run),
+        "smoke": (SmokeRequest, smoke),
+    }
+    if not isinstance(action, str) or action not in actions:
         raise EdgewrightError(
             "the request names no action",
-            expected='"action": one of "info", "bench", "run", "smoke"',
+            expected='"action": one of ' + ", ".join(f'"{name}"' for name in actions),
             found=repr(action),
         )
-    return str(action), dataclasses.asdict(report)  # type: ignore[call-overload]
+    request, work = actions[action]
+    report: Any = work(decode(request, fields))
+    return action, dataclasses.asdict(report)
 
 
 def _parse(text: bytes) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from runtimes.errors import ModelError
-from runtimes.report import TensorSpec
+from runtimes.report import OperatorTime, TensorSpec
 from runtimes.values import Array
 
 
@@ -56,6 +56,11 @@ class Runtime(Protocol):
 
     def load(self, path: Path, threads: int, delegate: str) -> Backend:
         """Load a model; raises ModelError with what the interpreter said."""
+
+    def profile(
+        self, path: Path, threads: int, runs: int, seed: int
+    ) -> tuple[tuple[OperatorTime, ...], tuple[str, ...]]:
+        """The operators' times over `runs` runs, slowest first; or none, and a note why."""
 
 
 def find_runtime(path: Path, runtime: str = "auto") -> Runtime:

@@ -17,6 +17,8 @@ CODER_RAW: Final = 0
 CODER_DEFLATE: Final = 1
 CODER_LZMA: Final = 2
 CODER_BROTLI: Final = 3
+CODER_HUFFMAN: Final = 4
+CODER_RANS: Final = 5
 
 MIN_DICTIONARY_BYTES: Final = 1 << 12
 MAX_DICTIONARY_BYTES: Final = 1 << 24
@@ -121,3 +123,31 @@ def _brotli_step(decoder: Any, stored: memoryview, size_bytes: int) -> bytes:
             break
         piece = decoder.process(b"", output_buffer_limit=size_bytes + 1)
     return bytes(content)
+
+
+@coder(CODER_HUFFMAN, "Huffman")
+def _huffman(stored: memoryview, size_bytes: int) -> bytes:
+    try:
+        from runtimes.huffman import decode_stream
+    except ImportError as error:
+        raise _without_numpy(error) from None
+    return decode_stream(stored, size_bytes)
+
+
+@coder(CODER_RANS, "rANS")
+def _rans(stored: memoryview, size_bytes: int) -> bytes:
+    try:
+        from runtimes.rans import decode_stream
+    except ImportError as error:
+        raise _without_numpy(error) from None
+    return decode_stream(stored, size_bytes)
+
+
+def _without_numpy(error: ImportError) -> PackageError:
+    return PackageError(
+        "this package needs numpy",
+        expected="the Python package numpy",
+        found=str(error),
+        remedy="install it (pip install numpy, or apt install python3-numpy), or pack the file"
+        " again with --portable",
+    )

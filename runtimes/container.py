@@ -8,23 +8,32 @@ memory is asked for, and whatever does not fit is a `PackageError`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runtimes.errors import PackageError
+from runtimes.names import read_name
 from runtimes.untrusted import NEWER_REMEDY, Cursor, check_crc, damaged, inflate, wrong_size
 
 MAGIC: Final = b"\x89EWP"  # the high bit shows a transfer that strips it
-VERSION: Final = 1
+VERSION: Final = 2
 FLAG_DEFLATED_HEADER: Final = 1
-KNOWN_FLAGS: Final = FLAG_DEFLATED_HEADER
+FLAG_SIGNED: Final = 2
+KNOWN_FLAGS: Final = FLAG_DEFLATED_HEADER | FLAG_SIGNED
+
+FLAGS_AT: Final = 5  # the flags' place, behind magic and version
+SIGNATURE_BYTES: Final = 1 + 8 + 64  # kind, key id, Ed25519 signature
 
 FORMATS: Final = ("other", "tflite", "onnx", "ort")
+CONTENTS: Final = ("other", "skeleton", "weights", "biases", "floats")  # of a group; for people
+
+SECTION_BASE: Final = 1
+SECTION_RELEASE: Final = 2
 
 DEFAULT_CEILING_BYTES: Final = 1 << 30
 MAX_HEADER_BYTES: Final = 4 << 20
-MAX_NAME_BYTES: Final = 255
 MAX_RANK: Final = 8
+MAX_GROUPS: Final = 4096  # every group costs a reader time, however small it is
 ITEM_BYTES: Final = (1, 2, 4, 8)
 
 
@@ -32,7 +41,8 @@ ITEM_BYTES: Final = (1, 2, 4, 8)
 class Span:
     """A run of bytes of the original file that belongs to a group.
 
-    The file holds an array of `shape` at `offset`; the coder saw it transposed to `order`.
+    The file holds an array of `shape` at `offset`; the coder saw it transposed to `order`. In a
+    delta package, `base_offset` says where the base file holds the array that this one succeeds.
     """
 
     offset: int
@@ -40,6 +50,12 @@ class Span:
     shape: tuple[int, ...]
     order: tuple[int, ...]
     group: int
+    base_offset: int | None = None
+
+    @property
+    def coded_shape(self) -> tuple[int, ...]:
+        """The axes' lengths in the order in which they are coded."""
+        return tuple(self.shape[axis] for axis in self.order)
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,7 @@ class Stream:
 class Group:
     """Spans that are coded together. Group 0 is the skeleton: all that is in no span."""
 
+    content: str
     item_bytes: int
     method: int
     streams: tuple[Stream, ...]
@@ -76,11 +93,20 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Base:
+    """The file that a delta package builds on."""
+
+    sha256: bytes
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Package:
     """A package whose header and payload passed every check that needs no decoding.
 
-    `size_bytes` and `sha256` are the original file's, `package_bytes` and `header_bytes` the
-    package's own.
+    `size_bytes` and `sha256` are the original file's, `package_bytes` and `header_bytes` (all that
+    is no payload) the package's own. `release` is None where the package names none. `signed` says
+    that there is a signature, not that it is any good: see `runtimes.signature`.
     """
 
     version: int
@@ -91,6 +117,9 @@ class Package:
     groups: tuple[Group, ...]
     spans: tuple[Span, ...]
     sections: tuple[Section, ...]
+    base: Base | None
+    release: int | None
+    signed: bool
     header_bytes: int
     package_bytes: int
 
@@ -109,10 +138,26 @@ def read(data: bytes, *, ceiling_bytes: int = DEFAULT_CEILING_BYTES) -> Package:
     view = memoryview(data)
     cursor = Cursor(view, "package")
     header = _read_preamble(cursor, view)
-    header_bytes = cursor.at
-    return _parse(
-        Cursor(memoryview(header), "header"), view[header_bytes:], header_bytes, ceiling_bytes
-    )
+    signed = bool(view[FLAGS_AT] & FLAG_SIGNED)
+    end = len(view) - SIGNATURE_BYTES if signed else len(view)
+    if end < cursor.at:
+        raise damaged(
+            "the package's signature is cut off",
+            expected=f"{SIGNATURE_BYTES} bytes",
+            found=f"{len(view) - cursor.at}",
+        )
+    frame = _Frame(signed, len(view) - (end - cursor.at), len(view), ceiling_bytes)
+    return _parse(Cursor(memoryview(header), "header"), view[cursor.at : end], frame)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is known of a package from outside its header. Sizes in bytes."""
+
+    signed: bool
+    header_bytes: int
+    package_bytes: int
+    ceiling_bytes: int
 
 
 def _read_preamble(cursor: Cursor, view: memoryview) -> bytes:
@@ -151,8 +196,8 @@ def _read_preamble(cursor: Cursor, view: memoryview) -> bytes:
     return bytes(stored)
 
 
-def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes: int) -> Package:
-    name = _read_name(cursor)
+def _parse(cursor: Cursor, payload: memoryview, frame: _Frame) -> Package:
+    name = read_name(cursor)
     format_code = cursor.byte()
     if format_code >= len(FORMATS):
         raise damaged(
@@ -161,10 +206,10 @@ def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes
             found=f"{format_code}",
         )
     size_bytes = cursor.varint()
-    if size_bytes > ceiling_bytes:
+    if size_bytes > frame.ceiling_bytes:
         raise PackageError(
             "the original file is larger than this reader may make",
-            expected=f"at most {ceiling_bytes} bytes",
+            expected=f"at most {frame.ceiling_bytes} bytes",
             found=f"{size_bytes}",
             remedy="raise the ceiling if you trust the package's source",
         )
@@ -175,6 +220,7 @@ def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes
     sections = _read_sections(cursor)
     if cursor.left():
         raise damaged("the header holds more than it declares", found=f"{cursor.left()} bytes more")
+    base, spans = _read_base(sections, spans)
     return Package(
         version=VERSION,
         name=name,
@@ -183,44 +229,23 @@ def _parse(cursor: Cursor, payload: memoryview, header_bytes: int, ceiling_bytes
         sha256=sha256,
         groups=_with_spans(bare, spans, size_bytes),
         spans=spans,
-        sections=sections,
-        header_bytes=header_bytes,
-        package_bytes=header_bytes + len(payload),
+        sections=tuple(sections.values()),
+        base=base,
+        release=_read_release(sections),
+        signed=frame.signed,
+        header_bytes=frame.header_bytes,
+        package_bytes=frame.package_bytes,
     )
-
-
-def name_fault(name: str) -> str | None:
-    """Why `name` cannot be the original's name in a package; None if it can.
-
-    A plain, visible file name on every system: the reader creates a file of this name.
-    """
-    if not 0 < len(name.encode("utf-8", "surrogatepass")) <= MAX_NAME_BYTES:
-        return f"it must be 1 to {MAX_NAME_BYTES} bytes long"
-    if name.startswith("."):
-        return "it starts with a dot"
-    bad = sorted({char for char in name if char in '/\\:*?"<>|' or not char.isprintable()})
-    return f"it contains {''.join(bad)!r}" if bad else None
-
-
-def _read_name(cursor: Cursor) -> str:
-    raw = bytes(cursor.take(cursor.varint()))
-    try:
-        name = raw.decode("utf-8")
-        fault = name_fault(name)
-    except UnicodeDecodeError:
-        fault = "it is no UTF-8"
-    if fault is not None:
-        raise damaged(
-            "the original's name is refused",
-            expected="a plain file name",
-            found=f"{raw!r}: {fault}",
-        )
-    return name
 
 
 def _read_groups(cursor: Cursor, payload: Cursor) -> list[Group]:
     """The groups without their spans; every byte of the payload goes to one stream."""
-    groups = [_read_group(cursor, payload) for _ in range(_count(cursor, 1 + 2))]
+    count = _count(cursor, 1 + 3)
+    if count > MAX_GROUPS:
+        raise damaged(
+            "the package has too many groups", expected=f"at most {MAX_GROUPS}", found=f"{count}"
+        )
+    groups = [_read_group(cursor, payload) for _ in range(count)]
     if not groups:
         raise damaged("the package has no skeleton group", expected="at least one group")
     if payload.left():
@@ -231,7 +256,13 @@ def _read_groups(cursor: Cursor, payload: Cursor) -> list[Group]:
 
 
 def _read_group(cursor: Cursor, payload: Cursor) -> Group:
-    item_bytes, method = cursor.byte(), cursor.byte()
+    content, item_bytes, method = cursor.byte(), cursor.byte(), cursor.byte()
+    if content >= len(CONTENTS):
+        raise damaged(
+            "a group's content is unknown",
+            expected=f"a code below {len(CONTENTS)}",
+            found=f"{content}",
+        )
     if item_bytes not in ITEM_BYTES:
         raise damaged(
             "a group's items have an impossible size",
@@ -242,7 +273,7 @@ def _read_group(cursor: Cursor, payload: Cursor) -> Group:
     for _ in range(_count(cursor, 3)):
         coder, size_bytes, stored_bytes = cursor.byte(), cursor.varint(), cursor.varint()
         streams.append(Stream(coder, size_bytes, payload.take(stored_bytes)))
-    return Group(item_bytes, method, tuple(streams), (), 0)
+    return Group(CONTENTS[content], item_bytes, method, tuple(streams), (), 0)
 
 
 def _count(cursor: Cursor, least_bytes: int) -> int:
@@ -303,20 +334,64 @@ def _order(number: int, rank: int) -> tuple[int, ...]:
     return tuple(order)
 
 
-def _read_sections(cursor: Cursor) -> tuple[Section, ...]:
-    sections = []
+def _read_sections(cursor: Cursor) -> dict[int, Section]:
+    """The sections by their tags."""
+    sections: dict[int, Section] = {}
     for _ in range(_count(cursor, 2)):
         tag = cursor.varint()
         content = bytes(cursor.take(cursor.varint()))
-        if tag % 2:
+        if tag % 2 and tag != SECTION_BASE:
             raise PackageError(
                 "the package needs something that this reader lacks",
                 expected="no optional section that must be understood",
                 found=f"section {tag}",
                 remedy=NEWER_REMEDY,
             )
-        sections.append(Section(tag, content))
-    return tuple(sections)
+        if tag in sections:
+            raise damaged("a section is there twice", found=f"section {tag}")
+        sections[tag] = Section(tag, content)
+    return sections
+
+
+def _read_base(
+    sections: dict[int, Section], spans: tuple[Span, ...]
+) -> tuple[Base | None, tuple[Span, ...]]:
+    """The base of a delta package, and the spans with their places in it."""
+    if SECTION_BASE not in sections:
+        return None, spans
+    cursor = Cursor(memoryview(sections[SECTION_BASE].content), "base section")
+    base = Base(bytes(cursor.take(32)), cursor.varint())
+    placed = []
+    for span in spans:
+        offset = _base_offset(cursor.varint(), span.offset)
+        if offset is not None and not 0 <= offset <= base.size_bytes - span.size_bytes:
+            raise damaged(
+                "a span's counterpart lies outside the base",
+                expected=f"{span.size_bytes} bytes within {base.size_bytes}",
+                found=f"{offset}",
+            )
+        placed.append(replace(span, base_offset=offset))
+    if cursor.left():
+        raise damaged("the base section is too long", found=f"{cursor.left()} bytes more")
+    return base, tuple(placed)
+
+
+def _base_offset(code: int, offset: int) -> int | None:
+    """Where a span's counterpart is: 0 for none, else 1 + the zigzag of how far it moved."""
+    if code == 0:
+        return None
+    moved = code - 1
+    return offset + (moved >> 1 ^ -(moved & 1))
+
+
+def _read_release(sections: dict[int, Section]) -> int | None:
+    if SECTION_RELEASE not in sections:
+        return None
+    cursor = Cursor(memoryview(sections[SECTION_RELEASE].content), "release section")
+    release = cursor.varint()
+    if cursor.left():
+        raise damaged("the release section is too long", found=f"{cursor.left()} bytes more")
+    return release
 
 
 def _with_spans(bare: list[Group], spans: tuple[Span, ...], size_bytes: int) -> tuple[Group, ...]:
@@ -328,5 +403,5 @@ def _with_spans(bare: list[Group], spans: tuple[Span, ...], size_bytes: int) -> 
         total = sum(span.size_bytes for span in mine)
         if index == 0:
             total = size_bytes - sum(span.size_bytes for span in spans)
-        groups.append(Group(group.item_bytes, group.method, group.streams, tuple(mine), total))
+        groups.append(replace(group, spans=tuple(mine), size_bytes=total))
     return tuple(groups)

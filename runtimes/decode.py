@@ -1,99 +1,133 @@
 """Decodes a package that `container.read` accepted, into the bytes of the original file.
 
-A *method* turns the streams of a group into the group's bytes; one small function each, registered
-under its number in the format. It checks the streams' sizes before it asks for memory.
+A *method* turns the streams of a group into the group's bytes, and puts those where they belong.
+Each is a small function, registered under its number in the format: with numpy in
+`runtimes.methods`, and where there is none the few that need none in `runtimes.portable`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Final
-
-import numpy as np
+from typing import Callable, Final
 
 from runtimes.coders import CODERS
-from runtimes.container import Group, Package, Span, Stream
+from runtimes.container import Base, Group, Package, Span, Stream
 from runtimes.errors import PackageError
-from runtimes.untrusted import Cursor, damaged, newer, wrong_size
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    Bytes = npt.NDArray[np.uint8]
+from runtimes.untrusted import damaged, newer, wrong_size
 
 METHOD_FLAT: Final = 0
 METHOD_SPLIT: Final = 1
 METHOD_PLANES: Final = 2
 METHOD_ZIGZAG: Final = 3
 METHOD_PRODUCT: Final = 4
+METHOD_COPY: Final = 5
+METHOD_CLASSES: Final = 6
+METHOD_DIFFERENCE: Final = 7
+METHOD_MOVED: Final = 8
+METHOD_PATCH: Final = 9
+
+METHOD_NAMES: Final = {
+    METHOD_FLAT: "flat",
+    METHOD_SPLIT: "gap/value",
+    METHOD_PLANES: "byte planes",
+    METHOD_ZIGZAG: "zigzag planes",
+    METHOD_PRODUCT: "product",
+    METHOD_COPY: "copy",
+    METHOD_CLASSES: "class rANS",
+    METHOD_DIFFERENCE: "difference",
+    METHOD_MOVED: "class rANS difference",
+    METHOD_PATCH: "patch",
+}
 
 GAP_ESCAPE: Final = 255  # this many zeros and no value
-BLOCK_TOKENS: Final = 1 << 20  # gaps are summed in blocks, so that 64-bit sums stay small
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a method may use: its group, and the original file as far as it is restored."""
+    """What a method may use.
+
+    `restored` is the original file as far as it is known, `base` the file that a delta package
+    builds on (empty for any other package).
+    """
 
     package: Package
     group: Group
-    restored: Bytes
+    restored: bytearray
+    base: memoryview
 
     def streams(self, count: int) -> tuple[Stream, ...]:
         """The group's streams, of which there must be `count`."""
         if len(self.group.streams) != count:
             raise damaged(
                 "a group has the wrong number of streams",
-                expected=f"{count} for method {METHODS[self.group.method].name}",
+                expected=f"{count} for method {METHOD_NAMES[self.group.method]}",
                 found=f"{len(self.group.streams)}",
             )
         return self.group.streams
 
+    def of_size(self, found: int) -> None:
+        """Refuse content that is not as long as the group.
 
-MethodFunction = Callable[[Job], "Bytes"]
+        Raises:
+            PackageError: it is not.
+        """
+        if found != self.group.size_bytes:
+            raise wrong_size("group", self.group.size_bytes, found)
+
+    def earlier_span(self, span: Span, number: int) -> Span:
+        """The span that another one is made from: as long, and of a group restored before.
+
+        Raises:
+            PackageError: there is none of that number.
+        """
+        if number < len(self.package.spans):
+            source = self.package.spans[number]
+            if source.group < span.group and source.size_bytes == span.size_bytes:
+                return source
+        raise damaged(
+            "a span names a source that it cannot use",
+            expected=f"a span of an earlier group with {span.size_bytes} bytes",
+            found=f"span {number}",
+        )
+
+    def counterpart(self, span: Span) -> memoryview:
+        """The bytes of the base file that a span is the successor of.
+
+        Raises:
+            PackageError: the package names none.
+        """
+        if span.base_offset is None:
+            raise damaged("a span of a delta has no counterpart", expected="a place in the base")
+        return self.base[span.base_offset : span.base_offset + span.size_bytes]
 
 
-@dataclass(frozen=True)
-class Method:
-    """A group method under the name that summaries show."""
-
-    name: str
-    decode: MethodFunction
+MethodFunction = Callable[[Job], None]
+"""Decodes a group and puts its bytes into `Job.restored`."""
 
 
-METHODS: Final[dict[int, Method]] = {}
-
-
-def method(number: int, name: str) -> Callable[[MethodFunction], MethodFunction]:
-    """Register a group method under its number in the format."""
-
-    def register(function: MethodFunction) -> MethodFunction:
-        if number in METHODS:
-            raise ValueError(f"method {number} is registered already, as {METHODS[number].name}")
-        METHODS[number] = Method(name, function)
-        return function
-
-    return register
-
-
-def restore(package: Package) -> bytearray:
+def restore(package: Package, base: bytes | None = None) -> bytearray:
     """The original file's bytes, of which the SHA-256 matched.
 
+    Args:
+        package: what `container.read` gave.
+        base: for a delta package, the file that it builds on.
+
     Raises:
-        PackageError: a stream is damaged, uses a coder that this reader lacks, or the result is not
-            the original file.
+        PackageError: a stream is damaged, uses something that this reader lacks, the base is
+            missing or another file, or the result is not the original file.
     """
+    old = checked_base(package.base, base)
+    methods = _methods()
     try:
         content = bytearray(package.size_bytes)
-        restored = np.frombuffer(content, np.uint8)
         for group in package.groups:
-            _splice(package, group, _decode(Job(package, group, restored)), restored)
+            _method(methods, group.method)(Job(package, group, content, old))
     except MemoryError:
         raise PackageError(
             "the package needs more memory than is free",
-            expected=f"about {3 * package.size_bytes} bytes",
+            expected=f"about {5 * package.size_bytes // 2} bytes",
             found="less",
             remedy="unpack on another machine and copy the file",
         ) from None
@@ -105,6 +139,33 @@ def restore(package: Package) -> bytearray:
             found=digest.hex(),
         )
     return content
+
+
+def checked_base(wanted: Base | None, base: bytes | None) -> memoryview:
+    """The base of a delta package, once it is known to be the right one; else nothing.
+
+    Raises:
+        PackageError: a delta has no base, or another one than it was made for.
+    """
+    if wanted is None:
+        return memoryview(b"")
+    described = f"the file of {wanted.size_bytes} bytes with SHA-256 {wanted.sha256.hex()}"
+    if base is None:
+        raise PackageError(
+            "the package is a delta, which needs the file that it builds on",
+            expected=described,
+            found="none",
+            remedy="name it with --base, or fetch the full package",
+        )
+    digest = hashlib.sha256(base).digest()
+    if digest != wanted.sha256 or len(base) != wanted.size_bytes:
+        raise PackageError(
+            "the package is a delta of another file",
+            expected=described,
+            found=f"one of {len(base)} bytes with SHA-256 {digest.hex()}",
+            remedy="name the file that it builds on, or fetch the full package",
+        )
+    return memoryview(base)
 
 
 def axis_order_undone(order: tuple[int, ...]) -> tuple[int, ...]:
@@ -123,34 +184,7 @@ def skeleton_pieces(spans: tuple[Span, ...], size_bytes: int) -> Iterator[tuple[
         yield at, size_bytes
 
 
-def _decode(job: Job) -> Bytes:
-    number = job.group.method
-    if number not in METHODS:
-        raise newer("method", number, ", ".join(f"{n} {METHODS[n].name}" for n in METHODS))
-    content = METHODS[number].decode(job)
-    if content.size != job.group.size_bytes:
-        raise wrong_size("group", job.group.size_bytes, content.size)
-    return content
-
-
-def _splice(package: Package, group: Group, content: Bytes, restored: Bytes) -> None:
-    """Put a group's bytes where they belong in the original file."""
-    at = 0
-    if group is package.groups[0]:
-        for begin, end in skeleton_pieces(package.spans, package.size_bytes):
-            restored[begin:end] = content[at : at + end - begin]
-            at += end - begin
-        return
-    for span in group.spans:
-        piece = content[at : at + span.size_bytes]
-        shape = [span.shape[axis] for axis in span.order]
-        axes = (*axis_order_undone(span.order), len(shape))
-        array = piece.reshape(*shape, group.item_bytes).transpose(axes)
-        restored[span.offset : span.offset + span.size_bytes] = array.reshape(-1)
-        at += span.size_bytes
-
-
-def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | None = None) -> Bytes:
+def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | None = None) -> bytes:
     """Decode one stream, once its declared size is one that the method allows."""
     allowed = stream.size_bytes if exactly is None else exactly
     if stream.size_bytes != allowed or (at_most is not None and stream.size_bytes > at_most):
@@ -164,99 +198,31 @@ def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | No
     content = CODERS[stream.coder].decode(stream.stored, stream.size_bytes)
     if len(content) != stream.size_bytes:
         raise wrong_size("stream", stream.size_bytes, len(content))
-    return np.frombuffer(content, np.uint8)
-
-
-@method(METHOD_FLAT, "flat")
-def _flat(job: Job) -> Bytes:
-    (stream,) = job.streams(1)
-    return read_stream(stream, exactly=job.group.size_bytes)
-
-
-@method(METHOD_SPLIT, "gap/value")
-def _split(job: Job) -> Bytes:
-    """Gaps between non-zero bytes in one stream, the non-zero bytes in the other."""
-    size_bytes = job.group.size_bytes
-    gaps = read_stream(job.streams(2)[0], at_most=size_bytes)
-    values = read_stream(job.streams(2)[1], at_most=gaps.size)
-    content = np.zeros(size_bytes, np.uint8)
-    last, used = -1, 0
-    for start in range(0, gaps.size, BLOCK_TOKENS):
-        block = gaps[start : start + BLOCK_TOKENS]
-        lands = block != GAP_ESCAPE
-        places = last + np.cumsum(block.astype(np.int64) + lands)
-        last = int(places[-1])
-        hits = places[lands]
-        if last >= size_bytes or used + hits.size > values.size:
-            raise damaged(
-                "a group's gaps do not fit it",
-                expected=f"{size_bytes} bytes, {values.size} of them not zero",
-                found="more",
-            )
-        content[hits] = values[used : used + hits.size]
-        used += hits.size
-    if used != values.size:
-        raise wrong_size("value stream", used, values.size)
     return content
 
 
-@method(METHOD_PLANES, "byte planes")
-def _planes(job: Job) -> Bytes:
-    """Byte 0 of every item in the first stream, byte 1 in the second, and so on."""
-    count = job.group.item_bytes
-    items, rest = divmod(job.group.size_bytes, count)
-    if rest:
-        raise damaged("a group is no whole number of items", found=f"{rest} bytes more")
-    content = np.empty((items, count), np.uint8)
-    for plane, stream in enumerate(job.streams(count)):
-        content[:, plane] = read_stream(stream, exactly=items)
-    return content.reshape(-1)
+def _methods() -> Mapping[int, MethodFunction]:
+    try:
+        from runtimes import classes, methods, patch  # noqa: F401 - they register themselves
+        from runtimes.arrays import METHODS
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "numpy":
+            raise
+        from runtimes.portable import METHODS as PORTABLE
+
+        return PORTABLE
+    return METHODS
 
 
-@method(METHOD_ZIGZAG, "zigzag planes")
-def _zigzag(job: Job) -> Bytes:
-    """Byte planes of integers whose sign went to the lowest bit, so that high planes are zero."""
-    if job.group.item_bytes != 4:
-        raise damaged("zigzag planes are of 4-byte items", found=f"{job.group.item_bytes} bytes")
-    folded = _planes(job).view("<u4")
-    sign = np.where(folded & 1, np.uint32(0xFFFFFFFF), np.uint32(0))
-    return (folded >> 1 ^ sign).astype("<u4").view(np.uint8)
-
-
-@method(METHOD_PRODUCT, "product")
-def _product(job: Job) -> Bytes:
-    """Float32 spans that are a span of an earlier group times one float32 each."""
-    group = job.group
-    if group.item_bytes != 4 or not group.spans:
-        raise damaged("a product is of float32 spans", found=f"{group.item_bytes}-byte items")
-    stream = job.streams(1)[0]
-    # A factor of 4 bytes and a span number of at most 9.
-    table = read_stream(stream, at_most=13 * len(group.spans))
-    cursor = Cursor(memoryview(table.tobytes()), "product table")
-    factors = np.frombuffer(cursor.take(4 * len(group.spans)), "<f4")
-    pieces = []
-    for span, factor in zip(group.spans, factors):
-        source = _earlier_span(job, span, cursor.varint())
-        values = job.restored[source.offset : source.offset + source.size_bytes].view("<f4")
-        pieces.append(scaled(values, factor))
-    if cursor.left():
-        raise damaged("a product table is too long", found=f"{cursor.left()} bytes more")
-    return np.concatenate(pieces).view(np.uint8)
-
-
-def scaled(values: npt.NDArray[np.float32], factor: np.float32) -> npt.NDArray[np.float32]:
-    """Each value times the factor: exact in float64, then rounded once to float32."""
-    with np.errstate(all="ignore"):
-        return (values.astype(np.float64) * np.float64(factor)).astype("<f4")
-
-
-def _earlier_span(job: Job, span: Span, number: int) -> Span:
-    if number < len(job.package.spans):
-        source = job.package.spans[number]
-        if source.group < span.group and source.size_bytes == span.size_bytes:
-            return source
-    raise damaged(
-        "a product names a span that it cannot use",
-        expected=f"a span of an earlier group with {span.size_bytes} bytes",
-        found=f"span {number}",
-    )
+def _method(methods: Mapping[int, MethodFunction], number: int) -> MethodFunction:
+    if number not in METHOD_NAMES:
+        raise newer("method", number, ", ".join(f"{n} {METHOD_NAMES[n]}" for n in METHOD_NAMES))
+    if number not in methods:
+        raise PackageError(
+            f"this package needs numpy: it uses {METHOD_NAMES[number]}",
+            expected="the Python package numpy",
+            found="it is not installed",
+            remedy="install it (pip install numpy, or apt install python3-numpy), or pack the file"
+            " again with --portable",
+        )
+    return methods[number]

@@ -1,9 +1,12 @@
 """What the agent is asked and what it answers: the contract of both sides, as frozen dataclasses.
 
 A request is one JSON object: `{"action": "bench", ...the fields of BenchRequest}`. The answer is
-`{"ok": true, "action": ..., "report": {...the fields of the report}}`, or
-`{"ok": false, "error": {...}}` with "type" (the name of the class in runtimes.errors), "message",
-"exit_code", and the message's parts "problem", "expected", "found" and "remedy".
+`{"ok": true, "schema_version": 1, "action": ..., "report": {...the fields of the report}}`, or
+`{"ok": false, "schema_version": 1, "error": {...}}` with "type" (the name of the class in
+runtimes.errors), "message", "exit_code", and the message's parts "problem", "expected", "found" and
+"remedy". The native runner (runtimes/native) takes its request as arguments and answers the same.
+
+SCHEMA_VERSION counts up when a field goes away or changes its meaning.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any, Callable, TypeVar
 
 from runtimes.errors import EdgewrightError
 
+SCHEMA_VERSION = 1
 RUNTIMES = ("auto", "litert", "tflite_runtime", "tensorflow", "onnxruntime")
 DELEGATES = ("default", "none")
 LAYOUTS = ("", "NHWC", "NCHW")
@@ -71,6 +75,18 @@ class BenchRequest(OpenRequest):
 
 
 @dataclass(frozen=True)
+class ProfileRequest(OpenRequest):
+    """Which operators take the time? `runs` inferences with the runtime's own profiler on."""
+
+    runs: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.runs >= 1, "runs", self.runs, "1 or more")
+
+
+@dataclass(frozen=True)
 class FeedRequest(OpenRequest):
     """Run samples through a file. Layouts are the file's own, one an input or output in order.
 
@@ -125,11 +141,46 @@ class InfoReport:
 
 
 @dataclass(frozen=True)
+class OperatorTime:
+    """One operator of the graph as the runtime executes it: its kind, and ms for each inference."""
+
+    name: str
+    kind: str
+    mean_ms: float
+
+
+@dataclass(frozen=True)
+class StateSample:
+    """The device while it measured, `at_s` into the steady window; None is unknown.
+
+    `frequency_mhz` is the highest of the cores that the process may use.
+    """
+
+    at_s: float
+    frequency_mhz: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """One file measured in one runtime: the fields of `exporter.build.BenchRow`, one to one.
 
     Times in ms, memory in bytes. Memory is the whole process: Python, interpreter and model;
-    `memory_before_bytes` is the same process with the interpreter imported and no model yet.
+    `memory_before_bytes` is the same process with the interpreter imported and no model yet. 0 is
+    unknown.
+
+    Attributes:
+        samples_ms: every run of the steady window, in order.
+        model_bytes: of the file; `model_sha256` is of what was loaded.
+        pss_bytes: the proportional set size once loaded; None is unknown.
+        warmup_runs: runs before the window; `settled` is False when they never became steady.
+        cpus: the cores that the process was allowed on; empty is unknown.
+        rounds: how many processes the samples come from (more than one when interleaved).
+        watched: the device during the window.
+        valid: False where the device's state speaks against the figures: `reasons` say why, and
+            `remedies` what would mend it, one each.
+        notes: for people: reasons and remedies first, then what else there is to know.
+        operators: where a profile was asked for and the runtime has one.
     """
 
     artifact: str
@@ -152,6 +203,17 @@ class Measurement:
     peak_inference_bytes: int
     valid: bool
     notes: tuple[str, ...] = ()
+    model_bytes: int = 0
+    model_sha256: str = ""
+    pss_bytes: int | None = None
+    warmup_runs: int = 0
+    settled: bool = True
+    cpus: tuple[int, ...] = ()
+    rounds: int = 1
+    watched: tuple[StateSample, ...] = ()
+    reasons: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
+    operators: tuple[OperatorTime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,12 +225,20 @@ class BenchReport:
 
     row: Measurement
     import_ms: float
-    warmup_runs: int
-    settled: bool
     cpu_s: float
-    pss_loaded_bytes: int | None
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class ProfileReport:
+    """The answer to `profile`; the notes say why there are no operators."""
+
+    artifact: str
+    runtime: str
+    runtime_version: str
+    operators: tuple[OperatorTime, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -184,6 +254,7 @@ class RunReport:
     sha256: str
     outputs: tuple[TensorSpec, ...]
     notes: tuple[str, ...] = ()
+    model_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -203,6 +274,7 @@ class SmokeReport:
     max_lsb: int
     passed: bool
     notes: tuple[str, ...] = ()
+    model_sha256: str = ""
 
 
 T = TypeVar("T")
@@ -247,7 +319,9 @@ def _decode_value(name: str, annotation: str, value: object) -> Any:
     return float(value) if annotation == "float" else value  # type: ignore[arg-type]
 
 
-_NESTED: dict[str, type] = {cls.__name__: cls for cls in (TensorSpec, Interpreter, Measurement)}
+_NESTED: dict[str, type] = {
+    cls.__name__: cls for cls in (TensorSpec, Interpreter, OperatorTime, StateSample, Measurement)
+}
 
 # A JSON true is an int to Python, but not to us.
 _SCALARS: dict[str, Callable[[object], bool]] = {

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtimes.backend import Backend, find_runtime, own_batch
 from runtimes.errors import EdgewrightError, ModelError
+from runtimes.model_file import model_file, sha256_of_file
 from runtimes.report import (
     FeedRequest,
     RunReport,
@@ -50,6 +51,7 @@ def smoke(request: SmokeRequest) -> SmokeReport:
         max_lsb=difference.max_lsb,
         passed=difference.differing == 0,
         notes=report.notes,
+        model_sha256=report.model_sha256,
     )
 
 
@@ -69,7 +71,7 @@ def save_outputs(path: Path, outputs: Sequence[Array]) -> None:
 
 
 def _run_file(request: FeedRequest, arrays: dict[str, Array]) -> tuple[RunReport, list[Array]]:
-    path = Path(request.model)
+    path = model_file(request.model)
     runtime = find_runtime(path, request.runtime)
     backend = runtime.load(path, request.threads, request.delegate)
     try:
@@ -95,6 +97,7 @@ def _run_file(request: FeedRequest, arrays: dict[str, Array]) -> tuple[RunReport
             sha256=sha256_of(outputs),
             outputs=backend.outputs,
             notes=notes,
+            model_sha256=sha256_of_file(path),
         )
     finally:
         backend.close()

@@ -18,7 +18,7 @@ import numpy as np
 
 from runtimes.backend import check_inputs
 from runtimes.errors import MissingRuntimeError, ModelError
-from runtimes.report import TensorSpec
+from runtimes.report import OperatorTime, TensorSpec
 from runtimes.values import Array
 
 MODULES = {
@@ -85,6 +85,16 @@ class TfliteRuntime:
                 f"{self.name} {self.version} refuses {path.name}", found=str(error).strip()
             ) from None
         return TfliteBackend(interpreter, path.name, delegate)
+
+    def profile(
+        self, path: Path, threads: int, runs: int, seed: int
+    ) -> tuple[tuple[OperatorTime, ...], tuple[str, ...]]:
+        """None: these interpreters have a profiler only in C++."""
+        note = (
+            f"{self.name} has no profiler in Python: name TFLite's benchmark_model as the runner "
+            "for the operators' times"
+        )
+        return (), (note,)
 
 
 class TfliteBackend:

@@ -11,6 +11,8 @@ from typing import Callable
 
 import numpy as np
 
+from runtimes.errors import EdgewrightError
+
 WARMUP_WINDOW_NS = 50_000_000  # a CPU governor steps the clock up within some 10 ms
 WARMUP_WINDOW_RUNS = 3
 WARMUP_TOLERANCE = 0.03  # medians of two windows in a row closer than this are steady
@@ -19,6 +21,11 @@ MAX_RUNS = 100_000  # 8 bytes each here, and some 10 in the report
 SPREAD_LIMIT = 1.5
 
 Clock = Callable[[], int]
+Between = Callable[[int], None]
+
+
+def _nothing(_now_ns: int) -> None:
+    """What happens between two runs when nothing was asked for."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,16 @@ def measure(
     seconds: float,
     min_runs: int,
     clock: Clock = time.perf_counter_ns,
+    between: Between = _nothing,
 ) -> Timing:
     """Time `call` until both `seconds` have passed and `min_runs` runs are done, once it is warm.
 
     The window ends early at MAX_RUNS runs (or `min_runs`, if that is more). The garbage collector
-    rests meanwhile. `clock` counts nanoseconds.
+    rests meanwhile. `clock` counts nanoseconds. `between` is called with the clock after each run
+    of the window; no sample has its time in it.
+
+    Raises:
+        EdgewrightError: the clock ran backwards.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -64,7 +76,7 @@ def measure(
         first_ns = _timed_ns(call, clock)
         warmup_runs, settled = _warm_up(call, clock)
         cpu_start = time.process_time()
-        samples_ns = _window(call, int(seconds * 1e9), min_runs, clock)
+        samples_ns = _window(call, int(seconds * 1e9), min_runs, clock, between)
         cpu_s = time.process_time() - cpu_start
     finally:
         if collecting:
@@ -92,7 +104,11 @@ def _warm_up(call: Callable[[], object], clock: Clock) -> tuple[int, bool]:
 
 
 def _window(
-    call: Callable[[], object], duration_ns: int, min_runs: int, clock: Clock
+    call: Callable[[], object],
+    duration_ns: int,
+    min_runs: int,
+    clock: Clock,
+    between: Between = _nothing,
 ) -> array[int]:
     samples = array("q")
     end = clock() + duration_ns
@@ -100,10 +116,17 @@ def _window(
         start = clock()
         call()
         now = clock()
+        if now < start:
+            raise EdgewrightError(
+                "the device's clock ran backwards while it was measured",
+                found=f"{(now - start) / 1e6:.3f} ms for one run",
+                remedy="measure again; if it happens again, the device cannot be measured",
+            )
         samples.append(now - start)
         enough = len(samples) >= min_runs
         if enough and (now >= end or len(samples) >= MAX_RUNS):
             return samples
+        between(now)
 
 
 def summarise(samples_ms: Sequence[float]) -> Summary:
@@ -114,10 +137,10 @@ def summarise(samples_ms: Sequence[float]) -> Summary:
     return Summary(p50, p90, p99, float(values.mean()), std)
 
 
-def notes_on(timing: Timing, summary: Summary) -> tuple[str, ...]:
+def notes_on(settled: bool, runs: int, summary: Summary) -> tuple[str, ...]:
     """What makes these times less than they seem: the cause, then what to try."""
     notes = []
-    if not timing.settled:
+    if not settled:
         notes.append(
             f"the warm-up did not settle in {WARMUP_LIMIT_NS // 10**9} s: other programs or a "
             "changing clock disturb it; close them, or fix the governor"
@@ -127,6 +150,6 @@ def notes_on(timing: Timing, summary: Summary) -> tuple[str, ...]:
             f"p90 is {summary.p90_ms / summary.p50_ms:.1f} times p50: something else runs here; "
             "close it, or measure longer"
         )
-    if len(timing.samples_ns) == MAX_RUNS:
+    if runs == MAX_RUNS:
         notes.append(f"the window ended at {MAX_RUNS} runs")
     return tuple(notes)

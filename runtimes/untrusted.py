@@ -63,7 +63,10 @@ class Cursor:
 
     def byte(self) -> int:
         """The next byte."""
-        return self.take(1)[0]
+        if self.at >= len(self._data):
+            self.take(1)  # which says what is wrong
+        self.at += 1
+        return self._data[self.at - 1]
 
     def varint(self) -> int:
         """An unsigned LEB128 number below 2**63, in as few bytes as it can have."""

@@ -10,7 +10,10 @@ from runtimes.report import (
     BenchReport,
     BenchRequest,
     Measurement,
+    OperatorTime,
+    ProfileRequest,
     RunRequest,
+    StateSample,
     TensorSpec,
     decode,
 )
@@ -36,14 +39,14 @@ ROW = Measurement(
     peak_inference_bytes=4,
     valid=True,
     notes=("a note",),
+    pss_bytes=5,
+    watched=(StateSample(0.5, None, 48.5), StateSample(1.5, 1500.0, None)),
+    operators=(OperatorTime("conv", "QLinearConv", 0.25),),
 )
 REPORT = BenchReport(
     row=ROW,
     import_ms=1.0,
-    warmup_runs=6,
-    settled=True,
     cpu_s=0.5,
-    pss_loaded_bytes=None,
     inputs=(TensorSpec("x", (None, 3), "int8", 0.5, 0),),
     outputs=(),
 )
@@ -102,3 +105,8 @@ def test_only_objects_are_requests(data):
 def test_a_missing_field_is_named():
     with pytest.raises(EdgewrightError, match=r"missing \[.model"):
         decode(BenchRequest, {})
+
+
+def test_a_profile_needs_runs():
+    with pytest.raises(EdgewrightError, match="1 or more"):
+        decode(ProfileRequest, {"model": "a.onnx", "runs": 0})

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import gc
 import itertools
-from array import array
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runtimes import timing
-from runtimes.timing import Timing, measure, notes_on, summarise
+from runtimes.errors import EdgewrightError
+from runtimes.timing import measure, notes_on, summarise
 
 
 class FakeWork:
@@ -67,7 +67,7 @@ def test_warm_up_is_bounded_when_nothing_settles():
     work = FakeWork(1, *times)
     found = measure(work, seconds=0, min_runs=1, clock=work.clock)
     assert not found.settled
-    assert "did not settle" in notes_on(found, summarise([1.0]))[0]
+    assert "did not settle" in notes_on(found.settled, 1, summarise([1.0]))[0]
 
 
 def test_the_window_ends_at_the_largest_count(monkeypatch):
@@ -75,7 +75,7 @@ def test_the_window_ends_at_the_largest_count(monkeypatch):
     work = FakeWork(1)
     found = measure(work, seconds=10, min_runs=5, clock=work.clock)
     assert len(found.samples_ns) == 40
-    assert notes_on(found, summarise([1.0])) == ("the window ended at 40 runs",)
+    assert notes_on(True, 40, summarise([1.0])) == ("the window ended at 40 runs",)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -117,7 +117,7 @@ def test_percentiles_are_ordered_and_within_the_samples(samples):
 
 
 def test_a_long_tail_is_noted():
-    found = notes_on(Timing(1, 6, True, array("q", [1]), 0.0), summarise([1.0] * 8 + [4.0] * 2))
+    found = notes_on(True, 10, summarise([1.0] * 8 + [4.0] * 2))
     assert found == ("p90 is 4.0 times p50: something else runs here; close it, or measure longer",)
 
 
@@ -126,3 +126,23 @@ def test_real_time_is_measured_to_the_microsecond():
     assert len(found.samples_ns) >= 10
     assert 1_000 < min(found.samples_ns) < 5_000_000
     assert found.cpu_s > 0
+
+
+def test_what_comes_between_runs_is_in_no_sample():
+    work = FakeWork(10)
+    seen = []
+
+    def between(now_ns):
+        seen.append(now_ns)
+        work.now_ns += 500_000_000
+
+    found = measure(work, seconds=0, min_runs=4, clock=work.clock, between=between)
+    assert list(found.samples_ns) == [10_000_000] * 4
+    assert len(seen) == 3  # not after the last
+
+
+def test_a_clock_that_runs_backwards_is_refused():
+    work = FakeWork(10, *[10] * 20, -3)
+    with pytest.raises(EdgewrightError, match="clock ran backwards") as caught:
+        measure(work, seconds=10, min_runs=1, clock=work.clock)
+    assert "-3.000 ms" in caught.value.found

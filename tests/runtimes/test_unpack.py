@@ -10,7 +10,7 @@ import pytest
 from exporter.pack import encode
 from runtimes import decode
 from runtimes.errors import PackageError
-from runtimes.unpack import main, unpack
+from runtimes.unpack import Demands, main, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = bytes(500) + b"the original file" + bytes(500)
@@ -102,12 +102,12 @@ def test_a_package_over_the_ceiling_is_not_read(package, monkeypatch):
     os.truncate(package, 6 << 20)
     monkeypatch.setattr(Path, "read_bytes", None)
     with pytest.raises(PackageError, match="too large for a package"):
-        unpack(package, ceiling_bytes=1 << 20)
+        unpack(package, demands=Demands(ceiling_bytes=1 << 20))
 
 
 def test_the_ceiling_is_the_callers(package):
     with pytest.raises(PackageError, match="larger than this reader"):
-        unpack(package, ceiling_bytes=1000)
+        unpack(package, demands=Demands(ceiling_bytes=1000))
 
 
 def test_a_package_does_not_replace_itself(package):
