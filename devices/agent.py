@@ -1,7 +1,7 @@
-"""The agent as one file, and its answers as reports or as the errors that they name.
+"""The agent as one file, and the answers of agents as reports or as the errors that they name.
 
 The file is a zipapp of the `runtimes` package: any Python with numpy and an interpreter runs it,
-with nothing of edgewright installed there.
+with nothing of edgewright installed there. The native runner answers in the same form.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 import runtimes
-from devices.errors import AgentError
+from devices.errors import AgentError, CrashError, NoSpaceError
 from devices.transport import Result
 from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError, PackageError
-from runtimes.report import decode
+from runtimes.report import SCHEMA_VERSION, decode
 
 AGENT_NAME = "agent.pyz"
 SHOWN_CHARACTERS = 200
@@ -42,36 +42,32 @@ def build_agent(target: Path) -> None:
         zipapp.create_archive(scratch, target, main=f"{package.name}.__main__:main")
 
 
-def read_answer(result: Result, report: type[Report], python: str) -> Report:
+def read_answer(result: Result, report: type[Report], program: str) -> Report:
     """Turn what an agent process left into its report.
 
     Raises:
         EdgewrightError: what the agent itself refused, as the class that it named.
-        AgentError: the process died, or its answer is none.
+        CrashError: the process died by a signal.
+        AgentError: its answer is none.
     """
-    number = _signal(result.returncode)
-    if number is not None:
-        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
-        raise AgentError(
-            f"the agent was killed by {name} (signal {number})",
-            expected="an answer",
-            found=_tail(result.stderr),
-            remedy=_SIGNAL_REMEDIES.get(name, "try the file in another interpreter"),
-        )
+    _check_for_a_crash(result)
     try:
         answer = json.loads(result.stdout)
-        if answer["ok"] is True:
+        version = answer["schema_version"]
+        if version == SCHEMA_VERSION and answer["ok"] is True:
             return decode(report, answer["report"])
-        error = answer["error"]
-        kind, problem = str(error["type"]), str(error["problem"])
-        details = {key: str(error[key]) for key in ("expected", "found", "remedy")}
-    except (ValueError, TypeError, KeyError, EdgewrightError) as error:
+        error = {} if version != SCHEMA_VERSION else answer["error"]
+        kind, problem = str(error.get("type")), str(error.get("problem"))
+        details = {key: str(error.get(key, "")) for key in ("expected", "found", "remedy")}
+    except (ValueError, TypeError, KeyError, AttributeError, EdgewrightError) as error:
+        raise _no_report(result, report.__name__, program, error) from None
+    if version != SCHEMA_VERSION:
         raise AgentError(
-            f"the agent's answer is not a report (exit code {result.returncode})",
-            expected=f"one JSON document with a {report.__name__}",
-            found=f"{result.stdout[:SHOWN_CHARACTERS]!r} ({error}); {_tail(result.stderr)}",
-            remedy=f"check that '{python}' is Python 3.9 or newer and starts without a word",
-        ) from None
+            f"'{program}' answers in another version of the report",
+            expected=f"schema version {SCHEMA_VERSION}",
+            found=repr(version)[:SHOWN_CHARACTERS],
+            remedy="build the native runner again: edgewright devices build-runner",
+        )
     if kind in _ERRORS:
         raise _ERRORS[kind](problem, **details)
     raise AgentError(
@@ -81,9 +77,34 @@ def read_answer(result: Result, report: type[Report], python: str) -> Report:
     )
 
 
+def _check_for_a_crash(result: Result) -> None:
+    number = _signal(result.returncode)
+    if number is not None:
+        name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
+        raise CrashError(
+            f"the agent was killed by {name} (signal {number})",
+            expected="an answer",
+            found=_tail(result.stderr),
+            remedy=_SIGNAL_REMEDIES.get(name, "try the file in another interpreter"),
+        )
+
+
+def _no_report(result: Result, name: str, program: str, error: Exception) -> EdgewrightError:
+    if "No space left" in result.stderr:
+        return NoSpaceError("the device is full", found=_tail(result.stderr), remedy="free space")
+    return AgentError(
+        f"the agent's answer is not a report (exit code {result.returncode})",
+        expected=f"one JSON document with a {name}",
+        found=f"{result.stdout[:SHOWN_CHARACTERS]!r} ({error}); {_tail(result.stderr)}",
+        remedy=f"check that '{program}' is Python 3.9 or newer and starts without a word",
+    )
+
+
 _SIGNAL_REMEDIES = {
     "SIGKILL": "the system kills a process that needs more memory than there is: check that",
     "SIGILL": "the interpreter was built for a newer processor: install an older version of it",
+    "SIGSEGV": "the interpreter crashes on this file: try another one, or another version of it "
+    "(tflite-runtime 2.14 does on ARM, on dense layers with a scale per channel)",
 }
 
 
@@ -95,6 +116,12 @@ def _signal(returncode: int) -> int | None:
 
 
 def _tail(stderr: str) -> str:
-    """The end of what a process said on stderr, where its last error is."""
+    """The end of what a process said on stderr, where its last error is.
+
+    Of a crash's trace, the beginning: it names the call that crashed.
+    """
     text = stderr.strip()
+    crash = text.find("Fatal Python error")
+    if crash >= 0:
+        return f"on stderr: {text[crash : crash + 2 * SHOWN_CHARACTERS]!r}..."
     return f"on stderr: ...{text[-SHOWN_CHARACTERS:]!r}" if text else "nothing on stderr"

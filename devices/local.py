@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import weakref
@@ -13,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from devices.errors import DeviceError, DeviceTimeoutError
-from devices.transport import Result
+from devices.errors import DeviceError, NoSpaceError
+from devices.process import run_process
+from devices.transport import Result, not_started, plain_name, ran_too_long
 
 
 class LocalTransport:
@@ -44,9 +44,11 @@ class LocalTransport:
         """Copy a file into the work directory; gives its path there."""
         target = self._inside(name)
         try:
-            shutil.copyfile(local, target)
+            shutil.copy(local, target)
         except OSError as error:
-            raise DeviceError(f"{local} cannot be copied to the device", found=str(error)) from None
+            target.unlink(missing_ok=True)
+            kind = NoSpaceError if error.errno == errno.ENOSPC else DeviceError
+            raise kind(f"{local} cannot be copied to the device", found=str(error)) from None
         return str(target)
 
     def pull(self, name: str, local: Path) -> None:
@@ -65,50 +67,17 @@ class LocalTransport:
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Result:
         """Run a command in the work directory; a late one goes with all that it started."""
         try:
-            process = subprocess.Popen(
-                list(argv),
-                cwd=self.workdir,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                encoding="utf-8",
-                errors="replace",
-            )
+            done = run_process(argv, timeout_s=timeout_s, stdin=stdin.encode(), cwd=self.workdir)
         except OSError as error:
-            raise DeviceError(
-                f"'{argv[0]}' cannot be started on the device",
-                found=str(error),
-                remedy="name a program that is there, such as another Python",
-            ) from None
-        with process:
-            try:
-                stdout, stderr = process.communicate(stdin, timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                raise DeviceTimeoutError(
-                    f"'{argv[0]}' did not end in time",
-                    expected=f"an answer within {timeout_s:g} s",
-                    remedy="give it more time, or look at what holds the device up",
-                ) from None
-            except BaseException:
-                _kill(process)
-                raise
-        return Result(process.returncode, stdout, stderr)
+            raise not_started(argv[0], str(error)) from None
+        except subprocess.TimeoutExpired:
+            raise ran_too_long(argv[0], timeout_s) from None
+        texts = [text.decode("utf-8", "replace") for text in (done.stdout, done.stderr)]
+        return Result(done.returncode, *texts)
 
     def close(self) -> None:
         """Remove the work directory."""
         self._remove()
 
     def _inside(self, name: str) -> Path:
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise DeviceError(
-                f"'{name}' is no plain file name", expected="a name without directories"
-            )
-        return Path(self.workdir, name)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """Kill the process and its children: it leads a session, and so a process group, of its own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        return Path(self.workdir, plain_name(name))

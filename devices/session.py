@@ -1,35 +1,37 @@
-"""Measures and checks files on a device: each request is a fresh process of the agent there."""
+"""One device, open: measures and checks files there; each request is a fresh process."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
 
-from devices.agent import AGENT_NAME, build_agent, read_answer
-from devices.errors import UnknownDeviceError
-from devices.local import LocalTransport
-from devices.state import DeviceState, LocalMachine, Machine, problems, read_state, remarks
+from devices.cargo import Cargo
+from devices.pinning import cores_of, taskset
+from devices.runners import Launch, PythonAgent, Runner
+from devices.state import DeviceState, read_state
 from devices.transport import Transport
-from runtimes.errors import ModelError
-from runtimes.report import BenchReport, InfoReport, RunReport, SmokeReport
+from devices.validity import problems, problems_during, remarks
+from runtimes.model_file import PACKAGE_SUFFIX
+from runtimes.report import (
+    BenchReport,
+    BenchRequest,
+    InfoReport,
+    Measurement,
+    OperatorTime,
+    ProfileRequest,
+    RunReport,
+    RunRequest,
+    SmokeReport,
+    SmokeRequest,
+)
 
 # Starting, loading and warming up, on the slowest of boards.
 OVERHEAD_TIMEOUT_S = 120.0
 FEED_TIMEOUT_S = 600.0
-
-INPUTS_NAME = "inputs.npz"
-OUTPUTS_NAME = "outputs.npz"
-GOLDEN_NAME = "golden.npz"
-
-Progress = Callable[[int, int, Path], None]
-Report = TypeVar("Report")
 
 
 @dataclass(frozen=True)
@@ -48,13 +50,29 @@ class Feeding:
 AS_MADE = Feeding()
 
 
+@dataclass(frozen=True)
+class Benched:
+    """A report, and the device's state before and after."""
+
+    report: BenchReport
+    before: DeviceState
+    after: DeviceState
+
+    @property
+    def row(self) -> Measurement:
+        """The line of a table."""
+        return self.report.row
+
+
 class Session:
-    """One device, with the Python there that has the interpreters.
+    """One device, with what runs requests there.
 
     Args:
         transport: the link; the session closes it.
-        python: the program to run the agent with, as the device names it.
-        machine: where the device's state is read; None leaves everything unknown.
+        python: the program to run our agent with, as the device names it.
+        runner: what runs requests in place of that agent.
+        name: what reports call the device; None is the link's name.
+        pin: the cores that measurements run on: "big", "little", or numbers such as "0,1".
     """
 
     def __init__(
@@ -62,12 +80,14 @@ class Session:
         transport: Transport,
         python: str = sys.executable,
         *,
-        machine: Machine | None = None,
+        runner: Runner | None = None,
+        name: str | None = None,
+        pin: str | None = None,
     ) -> None:
-        self._transport = transport
-        self._python = python
-        self._machine = machine
-        self._agent: str | None = None
+        self.transport = transport
+        self._runner = runner or PythonAgent(transport, Cargo(transport), python)
+        self._pin = pin
+        self.name = name or transport.name
 
     def __enter__(self) -> Session:
         return self
@@ -82,20 +102,15 @@ class Session:
 
     def close(self) -> None:
         """Close the link; the device keeps nothing."""
-        self._transport.close()
-
-    @property
-    def name(self) -> str:
-        """What reports call the device."""
-        return self._transport.name
+        self.transport.close()
 
     def state(self) -> DeviceState:
         """The state of the device now."""
-        return DeviceState() if self._machine is None else read_state(self._machine)
+        return read_state(self.transport)
 
     def info(self, *, timeout_s: float = OVERHEAD_TIMEOUT_S) -> InfoReport:
         """The device's Python, numpy and interpreters."""
-        return self._ask("info", {}, InfoReport, timeout_s)
+        return self._runner.info(Launch(timeout_s))
 
     def bench(
         self,
@@ -108,30 +123,49 @@ class Session:
         delegate: str = "default",
         seed: int = 0,
         timeout_s: float | None = None,
-    ) -> BenchReport:
+    ) -> Benched:
         """Measure a file; the row is not valid where the device's state speaks against it.
 
         `timeout_s` None allows 10 times `seconds`, and what starting and warming up takes.
         """
-        fields = {
-            **self._model(path, runtime, threads, delegate),
-            "seconds": seconds,
-            "min_runs": min_runs,
-            "seed": seed,
-            "device": self.name,
-        }
+        request = BenchRequest(
+            str(path), runtime, threads, delegate, seconds, min_runs, seed, self.name
+        )
         before = self.state()
+        cpus = cores_of(self._pin, before) if self._pin is not None else ()
         limit_s = timeout_s if timeout_s is not None else 10 * seconds + OVERHEAD_TIMEOUT_S
-        report = self._ask("bench", fields, BenchReport, limit_s)
-        reasons = problems(before, threads=threads)
-        later = problems(self.state(), threads=threads, judge_load=False)
-        reasons += tuple(reason for reason in later if reason not in reasons)
+        start_s = time.monotonic()
+        report = self._runner.bench(request, Launch(limit_s, taskset(cpus)))
+        elapsed_s = time.monotonic() - start_s
+        after = self.state()
+        found = dict.fromkeys(
+            (
+                *problems(before, threads=threads, cpus=cpus),
+                *problems(after, threads=threads, cpus=cpus, judge_load=False),
+                *problems_during(report.row, before, after, elapsed_s),
+            )
+        )
         row = dataclasses.replace(
             report.row,
-            valid=report.row.valid and not reasons,
-            notes=(*reasons, *report.row.notes, *remarks(before)),
+            artifact=_artifact(path, report.row.artifact),
+            valid=report.row.valid and not found,
+            reasons=(*report.row.reasons, *(one.reason for one in found)),
+            remedies=(*report.row.remedies, *(one.remedy for one in found)),
+            notes=(
+                *(f"{one.reason}: {one.remedy}" for one in found),
+                *report.row.notes,
+                *remarks(before),
+            ),
         )
-        return dataclasses.replace(report, row=row)
+        return Benched(dataclasses.replace(report, row=row), before, after)
+
+    def profile(
+        self, path: Path, *, runtime: str = "auto", threads: int = 1
+    ) -> tuple[tuple[OperatorTime, ...], tuple[str, ...]]:
+        """The operators' times by the runtime's profiler, slowest first; or none, and why."""
+        request = ProfileRequest(str(path), runtime, threads)
+        report = self._runner.profile(request, Launch(FEED_TIMEOUT_S))
+        return report.operators, report.notes
 
     def run(
         self,
@@ -146,16 +180,17 @@ class Session:
         timeout_s: float = FEED_TIMEOUT_S,
     ) -> RunReport:
         """Run every sample of the npz `inputs` through a file; save the outputs if asked to."""
-        fields = {
-            **self._model(path, runtime, threads, delegate),
-            "inputs": self._transport.push(inputs, INPUTS_NAME),
-            "outputs": None if outputs is None else f"{self._transport.workdir}/{OUTPUTS_NAME}",
+        request = RunRequest(
+            str(path),
+            runtime,
+            threads,
+            delegate,
             **dataclasses.asdict(feeding),
-        }
-        report = self._ask("run", fields, RunReport, timeout_s)
-        if outputs is not None:
-            self._transport.pull(OUTPUTS_NAME, outputs)
-        return report
+            inputs=str(inputs),
+            outputs=None if outputs is None else str(outputs),
+        )
+        report = self._runner.run(request, Launch(timeout_s))
+        return dataclasses.replace(report, artifact=_artifact(path, report.artifact))
 
     def smoke(
         self,
@@ -169,79 +204,39 @@ class Session:
         timeout_s: float = FEED_TIMEOUT_S,
     ) -> SmokeReport:
         """Run the golden inputs through a file and compare, bit for bit."""
-        fields = {
-            **self._model(path, runtime, threads, delegate),
-            "golden": self._transport.push(golden, GOLDEN_NAME),
+        request = SmokeRequest(
+            str(path),
+            runtime,
+            threads,
+            delegate,
             **dataclasses.asdict(feeding),
-        }
-        return self._ask("smoke", fields, SmokeReport, timeout_s)
-
-    def _model(self, path: Path, runtime: str, threads: int, delegate: str) -> dict[str, object]:
-        if not path.is_file():
-            raise ModelError(f"{path} is missing", expected="a model file")
-        return {
-            "model": self._transport.push(path, path.name),
-            "runtime": runtime,
-            "threads": threads,
-            "delegate": delegate,
-        }
-
-    def _ask(
-        self, action: str, fields: dict[str, object], report: type[Report], timeout_s: float
-    ) -> Report:
-        if self._agent is None:
-            self._agent = self._push_agent()
-        request = json.dumps({"action": action, **fields})
-        result = self._transport.run(
-            [self._python, self._agent], timeout_s=timeout_s, stdin=request
+            golden=str(golden),
         )
-        return read_answer(result, report, self._python)
-
-    def _push_agent(self) -> str:
-        with tempfile.TemporaryDirectory(prefix="edgewright-push-") as scratch:
-            agent = Path(scratch, AGENT_NAME)
-            build_agent(agent)
-            return self._transport.push(agent, AGENT_NAME)
+        report = self._runner.smoke(request, Launch(timeout_s))
+        return dataclasses.replace(report, artifact=_artifact(path, report.artifact))
 
 
-def open_device(name: str = "local", *, python: str | None = None) -> Session:
-    """Open a device by its name.
+def _artifact(path: Path, there: str) -> str:
+    """The file's name here: there, two files of one name have two; a package's content has its."""
+    return there if path.suffix == PACKAGE_SUFFIX else path.name
+
+
+def open_device(
+    name: str = "local", *, python: str | None = None, pin: str | None = None
+) -> Session:
+    """Open a device by its name in devices.toml, or its address; see `devices.config`.
 
     Args:
-        name: "local", this machine.
-        python: the Python there to run the agent with; None is this one.
+        name: "local", "ssh://user@host", "adb:SERIAL", or a name that is configured.
+        python: the Python there to run the agent with.
+        pin: the cores to measure on.
 
     Raises:
         UnknownDeviceError: no such device.
+        LinkError: it cannot be reached.
     """
-    if name == "local":
-        return Session(LocalTransport(), python or sys.executable, machine=LocalMachine())
-    raise UnknownDeviceError(
-        f"there is no device '{name}'",
-        expected="the name of a device",
-        found=f"'{name}'",
-        remedy="use one of those available: local",
-    )
+    from devices.config import find_device, load_devices
 
-
-def bench_files(
-    session: Session,
-    paths: Sequence[Path],
-    *,
-    threads: int = 1,
-    seconds: float = 10.0,
-    min_runs: int = 50,
-    delegate: str = "default",
-    progress: Progress | None = None,
-) -> list[BenchReport]:
-    """Measure files one after the other; `progress(done, total, path)` comes after each."""
-    reports = []
-    for done, path in enumerate(paths, start=1):
-        reports.append(
-            session.bench(
-                path, threads=threads, seconds=seconds, min_runs=min_runs, delegate=delegate
-            )
-        )
-        if progress is not None:
-            progress(done, len(paths), path)
-    return reports
+    device = find_device(name, load_devices())
+    changes = {"python": python, "pin": pin}
+    return device.changed({key: value for key, value in changes.items() if value}).open()

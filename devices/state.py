@@ -1,26 +1,21 @@
 """The state of a device that decides whether a measurement means anything.
 
 What cannot be read is None here and "unknown" in reports: it is never taken for good or bad. A
-virtual machine has no governor, for one. `problems` judges; `remarks` tells what is not known.
+virtual machine has no governor, for one. `devices.validity` judges.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
-import subprocess
-import time
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
+
+from devices.probe import Snapshot, take
+from devices.transport import Transport
 
 UNKNOWN = "unknown"
-LOAD_SAMPLE_S = 0.2
-LOAD_TOLERANCE_CORES = 0.3
-# Below these, "powersave" is a dynamic governor and the default of most distributions
-# (kernel.org, admin-guide/pm/intel_pstate and amd-pstate).
-DYNAMIC_POWERSAVE_DRIVERS = ("intel_pstate", "amd-pstate-epp")
+CPUFREQ = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq"
 # vcgencmd get_throttled, bits 0 to 3: what is the case now (16 to 19: since boot).
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLED_BITS = {
@@ -29,20 +24,30 @@ THROTTLED_BITS = {
     2: "throttled",
     3: "soft temperature limit",
 }
+# android.os.PowerManager, THERMAL_STATUS_*.
+THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 
 
 @dataclass(frozen=True)
 class DeviceState:
     """One look at a device. None is unknown.
 
-    `busy_cores` is how many cores were at work in the moment before, `load_1m` the kernel's mean
-    over a minute; `throttled_now` and `throttled_before` name limits in force, now and since boot.
+    Attributes:
+        cpu_max_mhz: each core's own highest clock, core 0 first: the large ones have more.
+        frequency_mhz: the highest clock now; `frequency_max_mhz` the highest allowed.
+        throttled_now: limits in force on a Raspberry Pi; `throttled_before` those since boot.
+        thermal_status: Android's, one of THERMAL_STATUS.
+        load_1m: the kernel's mean over a minute; `busy_cores` how many were at work just now.
+        power_save: whether Android's battery saver is on.
     """
 
     model: str | None = None
+    soc: str | None = None
     os: str | None = None
+    kernel: str | None = None
     machine: str | None = None
     cores: int | None = None
+    cpu_max_mhz: tuple[float, ...] | None = None
     governors: tuple[str, ...] | None = None
     frequency_driver: str | None = None
     frequency_mhz: float | None = None
@@ -50,8 +55,12 @@ class DeviceState:
     temperature_c: float | None = None
     throttled_now: tuple[str, ...] | None = None
     throttled_before: tuple[str, ...] | None = None
+    thermal_status: str | None = None
     load_1m: float | None = None
     busy_cores: float | None = None
+    battery_percent: int | None = None
+    charging: bool | None = None
+    power_save: bool | None = None
     memory_total_bytes: int | None = None
     memory_available_bytes: int | None = None
 
@@ -63,92 +72,65 @@ class DeviceState:
         }
 
 
-class Machine(Protocol):
-    """Where a state is read: files under / and one program's output. None is "not there"."""
-
-    def read(self, path: str) -> str | None:
-        """The text of one file."""
-
-    def glob(self, pattern: str) -> list[str]:
-        """The paths that match, in order."""
-
-    def output(self, program: str, *arguments: str) -> str | None:
-        """What a program prints."""
+def read_state(transport: Transport, root: str = "") -> DeviceState:
+    """Look at a device; takes 0.2 s there, to see how many cores are at work."""
+    return state_of(take(transport, root))
 
 
-class LocalMachine:
-    """This machine, or a tree that looks like one."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
-
-    def read(self, path: str) -> str | None:
-        """The text of one file."""
-        try:
-            return (self._root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            return None
-
-    def glob(self, pattern: str) -> list[str]:
-        """The paths that match, in order."""
-        found = self._root.glob(pattern.lstrip("/"))
-        return sorted(f"/{path.relative_to(self._root)}" for path in found)
-
-    def output(self, program: str, *arguments: str) -> str | None:
-        """What a program prints, if it is there, ends well and within 5 s."""
-        found = shutil.which(program)
-        if found is None:
-            return None
-        try:
-            done = subprocess.run(
-                [found, *arguments], capture_output=True, text=True, timeout=5, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-
-def read_state(machine: Machine) -> DeviceState:
-    """Look at a Linux device; takes LOAD_SAMPLE_S, to see how many cores are at work."""
-    busy_before = parse_cpu_times(machine.read("/proc/stat"))
-    time.sleep(LOAD_SAMPLE_S if busy_before is not None else 0)
-    busy_after = parse_cpu_times(machine.read("/proc/stat"))
-    cpus = machine.glob("/sys/devices/system/cpu/cpu[0-9]*/cpufreq")
-    temperatures = [
-        parse_number(machine.read(path))
-        for path in machine.glob("/sys/class/thermal/thermal_zone*/temp")
-    ]
-    known_temperatures = [value for value in temperatures if value is not None]
-    throttled = parse_throttled(machine.output("vcgencmd", "get_throttled"))
-    cores = parse_cpu_list(machine.read("/sys/devices/system/cpu/online"))
-    meminfo = parse_meminfo(machine.read("/proc/meminfo"))
+def state_of(seen: Snapshot) -> DeviceState:
+    """What a snapshot tells."""
+    throttled = parse_throttled(seen.get("vcgencmd get_throttled"))
+    cores = parse_cpu_list(seen.get("/sys/devices/system/cpu/online"))
+    meminfo = parse_meminfo(seen.get("/proc/meminfo"))
+    battery = parse_battery(seen)
+    temperature = _highest(seen, "/sys/class/thermal/thermal_zone[0-9]*/temp")
+    times = [parse_cpu_times(seen.get(name)) for name in ("/proc/stat", "again")]
+    system, _, machine = (_stripped(seen.get("uname -srm")) or "").rpartition(" ")
     return DeviceState(
-        model=parse_model(machine.read("/proc/device-tree/model"), machine.read("/proc/cpuinfo")),
-        os=parse_os_release(machine.read("/etc/os-release")),
-        machine=_stripped(machine.output("uname", "-m")),
+        model=parse_model(seen),
+        soc=parse_soc(seen),
+        os=parse_os(seen),
+        kernel=system or None,
+        machine=machine or None,
         cores=cores,
-        governors=_governors(machine, cpus),
-        frequency_driver=_stripped(machine.read(f"{cpus[0]}/scaling_driver")) if cpus else None,
-        frequency_mhz=_highest_mhz(machine, cpus, "scaling_cur_freq"),
-        frequency_max_mhz=_highest_mhz(machine, cpus, "scaling_max_freq"),
-        temperature_c=max(known_temperatures) / 1000 if known_temperatures else None,
+        cpu_max_mhz=_all_mhz(seen, "cpuinfo_max_freq"),
+        governors=_values(seen, f"{CPUFREQ}/scaling_governor"),
+        frequency_driver=(_values(seen, f"{CPUFREQ}/scaling_driver") or (None,))[0],
+        frequency_mhz=_highest_mhz(seen, "scaling_cur_freq"),
+        frequency_max_mhz=_highest_mhz(seen, "scaling_max_freq"),
+        temperature_c=None if temperature is None else temperature / 1000,
         throttled_now=throttled[0] if throttled is not None else None,
         throttled_before=throttled[1] if throttled is not None else None,
-        load_1m=parse_number((machine.read("/proc/loadavg") or "").partition(" ")[0]),
-        busy_cores=busy_cores(busy_before, busy_after, cores),
+        thermal_status=parse_thermal_status(seen.get("dumpsys thermalservice")),
+        load_1m=parse_number((seen.get("/proc/loadavg") or "").partition(" ")[0]),
+        busy_cores=busy_cores(times[0], times[1], cores),
+        battery_percent=battery[0],
+        charging=battery[1],
+        power_save=parse_flag(seen.get("settings get global low_power")),
         memory_total_bytes=meminfo.get("MemTotal"),
         memory_available_bytes=meminfo.get("MemAvailable"),
     )
 
 
-def _governors(machine: Machine, cpus: list[str]) -> tuple[str, ...] | None:
-    texts = [_stripped(machine.read(f"{cpu}/scaling_governor")) for cpu in cpus]
+def _values(seen: Snapshot, pattern: str) -> tuple[str, ...] | None:
+    texts = [_stripped(seen.get(path)) for path in seen.glob(pattern)]
     return tuple(sorted({text for text in texts if text is not None})) or None
 
 
-def _highest_mhz(machine: Machine, cpus: list[str], name: str) -> float | None:
-    values_khz = [parse_number(machine.read(f"{cpu}/{name}")) for cpu in cpus]
-    return max((value / 1000 for value in values_khz if value is not None), default=None)
+def _highest(seen: Snapshot, pattern: str) -> float | None:
+    numbers = [parse_number(seen.get(path)) for path in seen.glob(pattern)]
+    return max((number for number in numbers if number is not None), default=None)
+
+
+def _highest_mhz(seen: Snapshot, name: str) -> float | None:
+    khz = _highest(seen, f"{CPUFREQ}/{name}")
+    return None if khz is None else khz / 1000
+
+
+def _all_mhz(seen: Snapshot, name: str) -> tuple[float, ...] | None:
+    khz = [parse_number(seen.get(path)) for path in seen.glob(f"{CPUFREQ}/{name}")]
+    known = tuple(number / 1000 for number in khz if number is not None)
+    return known if known and len(known) == len(khz) else None
 
 
 def _stripped(text: str | None) -> str | None:
@@ -213,60 +195,54 @@ def parse_meminfo(text: str | None) -> dict[str, int]:
     return {name: int(kib) * 1024 for name, kib in found}
 
 
-def parse_model(device_tree: str | None, cpuinfo: str | None) -> str | None:
-    """The board's name where a device tree has one, else the processor's."""
-    board = _stripped(device_tree)
-    match = re.search(r"^(?:Model|model name)\s*:\s*(.+)$", cpuinfo or "", re.MULTILINE)
-    return board or (match[1].strip() if match is not None else None)
+def parse_model(seen: Snapshot) -> str | None:
+    """The board's name where a device tree has one, a phone's model, else the processor's."""
+    board = _stripped((seen.get("/proc/device-tree/model") or "").partition("\n")[0])
+    names = [_stripped(seen.get(f"getprop ro.product.{key}")) for key in ("manufacturer", "model")]
+    phone = " ".join(name for name in names if name is not None)
+    match = re.search(
+        r"^(?:Model|model name)\s*:\s*(.+)$", seen.get("/proc/cpuinfo") or "", re.MULTILINE
+    )
+    return board or phone or (match[1].strip() if match is not None else None)
 
 
-def parse_os_release(text: str | None) -> str | None:
+def parse_soc(seen: Snapshot) -> str | None:
+    """The chip: the last of the device tree's names ("brcm,bcm2711"), or Android's property."""
+    names = (seen.get("/proc/device-tree/compatible") or "").split()
+    return names[-1] if names else _stripped(seen.get("getprop ro.soc.model"))
+
+
+def parse_os(seen: Snapshot) -> str | None:
     """The system's name for people."""
-    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text or "", re.MULTILINE)
-    return match[1] if match is not None else None
+    android = _stripped(seen.get("getprop ro.build.version.release"))
+    text = seen.get("/etc/os-release") or ""
+    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text, re.MULTILINE)
+    return f"Android {android}" if android else match[1] if match is not None else None
 
 
-def problems(state: DeviceState, *, threads: int = 1, judge_load: bool = True) -> tuple[str, ...]:
-    """The reasons why a measurement in this state is not valid; what is unknown is none.
-
-    Args:
-        state: as read right before a measurement, or right after.
-        threads: how many the measurement uses.
-        judge_load: False right after a measurement, whose own work is in the load.
-    """
-    found = []
-    dynamic = state.frequency_driver in DYNAMIC_POWERSAVE_DRIVERS
-    if "powersave" in (state.governors or ()) and not dynamic:
-        found.append(
-            "the governor is powersave, which holds the lowest clock: "
-            "set it to performance (cpupower frequency-set -g performance)"
-        )
-    if state.throttled_now:
-        found.append(
-            f"the device is limited now ({', '.join(state.throttled_now)}): "
-            "cool it, or give it a stronger power supply"
-        )
-    if state.cores is not None and threads > state.cores:
-        found.append(f"{threads} threads on {state.cores} cores: use {state.cores} or fewer")
-    busy = state.busy_cores if state.busy_cores is not None else state.load_1m
-    if judge_load and busy is not None and state.cores is not None:
-        spare = max(state.cores - threads, 0)
-        if busy > spare + LOAD_TOLERANCE_CORES:
-            found.append(
-                f"{busy:.1f} of {state.cores} cores are busy with other work and {threads} are "
-                "needed: close other programs"
-            )
-    return tuple(found)
+def parse_thermal_status(text: str | None) -> str | None:
+    """Android's throttling of `dumpsys thermalservice`: "Thermal Status: 0"."""
+    match = re.search(r"^\s*Thermal Status: (\d)$", text or "", re.MULTILINE)
+    if match is None or int(match[1]) >= len(THERMAL_STATUS):
+        return None
+    return THERMAL_STATUS[int(match[1])]
 
 
-def remarks(state: DeviceState) -> tuple[str, ...]:
-    """What a reader of the measurement should know although it does not make it invalid."""
-    found = []
-    if state.governors is None:
-        found.append("the CPU governor is unknown (a virtual machine has none)")
-    if state.throttled_before:
-        limits = ", ".join(state.throttled_before)
-        found.append(f"the device has been limited since boot ({limits})")
-    if state.busy_cores is None and state.load_1m is None:
-        found.append("the load is unknown")
-    return tuple(found)
+def parse_battery(seen: Snapshot) -> tuple[int | None, bool | None]:
+    """Percent, and whether it charges: of `dumpsys battery`, else of /sys/class/power_supply."""
+    text = seen.get("dumpsys battery") or ""
+    level = re.search(r"^\s*level: (\d+)$", text, re.MULTILINE)
+    powered = re.findall(r"^\s*(?:AC|USB|Wireless|Dock) powered: (true|false)$", text, re.MULTILINE)
+    if level is not None:
+        return int(level[1]), "true" in powered if powered else None
+    for path in seen.glob("/sys/class/power_supply/*/type"):
+        folder = path.rpartition("/")[0]
+        percent = parse_number(seen.get(f"{folder}/capacity"))
+        if _stripped(seen.get(path)) == "Battery" and percent is not None:
+            return int(percent), _stripped(seen.get(f"{folder}/status")) != "Discharging"
+    return None, None
+
+
+def parse_flag(text: str | None) -> bool | None:
+    """Android's settings: "1", "0", or "null"."""
+    return {"1": True, "0": False}.get((text or "").strip())

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from devices.errors import DeviceError, DeviceTimeoutError
+
 
 @dataclass(frozen=True)
 class Result:
-    """A command that ended. `returncode` is -N after signal N where the link can tell."""
+    """A command that ended. `returncode` is -N after signal N, or a shell's 128 + N."""
 
     returncode: int
     stdout: str
@@ -29,9 +31,12 @@ class Transport(Protocol):
         """The private directory on the device, where commands run."""
 
     def push(self, local: Path, name: str) -> str:
-        """Copy a file into the work directory; gives its path on the device.
+        """Copy a file into the work directory, whole or not at all; gives its path on the device.
+
+        A file that can be executed here can be executed there.
 
         Raises:
+            NoSpaceError: the device's disk is full.
             DeviceError: the file cannot be read, or the link failed.
         """
 
@@ -52,3 +57,32 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Remove the work directory and let the link go; may be called twice."""
+
+
+def plain_name(name: str) -> str:
+    """The name, if it has no directories in it.
+
+    Raises:
+        DeviceError: it has, or is none.
+    """
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise DeviceError(f"'{name}' is no plain file name", expected="a name without directories")
+    return name
+
+
+def ran_too_long(program: str, timeout_s: float) -> DeviceTimeoutError:
+    """The error of a command past its time limit."""
+    return DeviceTimeoutError(
+        f"'{program}' did not end in time",
+        expected=f"an answer within {timeout_s:g} s",
+        remedy="give it more time, or look at what holds the device up",
+    )
+
+
+def not_started(program: str, found: str) -> DeviceError:
+    """The error of a program that is not there, or cannot be executed."""
+    return DeviceError(
+        f"'{program}' cannot be started on the device",
+        found=found,
+        remedy="name a program that is there, such as another Python",
+    )

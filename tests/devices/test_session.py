@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
 import subprocess
 import sys
 import zipfile
@@ -10,10 +12,15 @@ import numpy as np
 import pytest
 
 from devices.agent import build_agent
-from devices.errors import AgentError, DeviceError, DeviceTimeoutError, UnknownDeviceError
+from devices.errors import (
+    AgentError,
+    CrashError,
+    DeviceError,
+    DeviceTimeoutError,
+    UnknownDeviceError,
+)
 from devices.local import LocalTransport
-from devices.session import Feeding, Session, bench_files, open_device
-from devices.state import LocalMachine
+from devices.session import Feeding, Session, open_device
 from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError
 from runtimes.values import sha256_of
 
@@ -28,14 +35,17 @@ def test_info(session):
 
 def test_a_row_is_a_row_of_bench_json(session, models):
     build = pytest.importorskip("exporter.build")
-    report = session.bench(models.int8_tflite, seconds=0.02, min_runs=10, threads=2)
-    row = build.BenchRow(**dataclasses.asdict(report.row))
-    assert set(build.BenchRow.model_fields) == {f.name for f in dataclasses.fields(report.row)}
+    benched = session.bench(models.int8_tflite, seconds=0.02, min_runs=10, threads=2)
+    row = build.BenchRow(**dataclasses.asdict(benched.row))
+    assert set(build.BenchRow.model_fields) == {f.name for f in dataclasses.fields(benched.row)}
     assert (row.artifact, row.device, row.threads) == ("tiny.int8.tflite", "local", 2)
     assert (row.runtime, row.delegate) == ("litert", "xnnpack")
     assert row.p50_ms == pytest.approx(float(np.median(row.samples_ms)))
-    assert row.valid
-    assert report.inputs[0].shape == (1, 4, 6, 3)
+    assert row.model_sha256 == hashlib.sha256(models.int8_tflite.read_bytes()).hexdigest()
+    assert row.model_bytes == models.int8_tflite.stat().st_size
+    assert row.valid == (not row.reasons)
+    assert len(row.reasons) == len(row.remedies)
+    assert benched.report.inputs[0].shape == (1, 4, 6, 3)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +129,7 @@ def test_a_bad_request_is_refused_by_the_agent(session, models):
     ],
 )
 def test_a_crash_names_its_signal(fake_python, script, name):
-    with pytest.raises(AgentError, match=name) as caught:
+    with pytest.raises(CrashError, match=name) as caught:
         fake_python(f"echo 'last words' >&2; {script}").info()
     assert "last words" in caught.value.found
     assert caught.value.exit_code == 3
@@ -146,9 +156,9 @@ def test_a_crash_inside_an_interpreter_leaves_a_trace(models, tmp_path):
         "echo rubbish and more",
         "echo rubbish; echo '{\"ok\": true}'",
         "echo '[\"rubbish\"]'",
-        'echo \'{"ok": true, "report": {"rubbish": 1}}\'',
-        'echo \'{"ok": false, "error": "rubbish"}\'',
-        'echo \'{"ok": "rubbish"}\'',
+        'echo \'{"schema_version": 1, "ok": true, "report": {"rubbish": 1}}\'',
+        'echo \'{"schema_version": 1, "ok": false, "error": "rubbish"}\'',
+        'echo \'{"schema_version": 1, "ok": "rubbish"}\'',
     ],
 )
 def test_rubbish_is_shown(fake_python, script):
@@ -172,8 +182,8 @@ def test_silence_shows_what_was_said_on_stderr(fake_python):
 
 def test_an_error_of_the_agents_own_is_an_agent_error(fake_python):
     document = (
-        '{"ok": false, "error": {"type": "InternalError", "message": "m", "exit_code": 3, '
-        '"problem": "KeyError: 5", "expected": "", "found": "", "remedy": ""}}'
+        '{"schema_version": 1, "ok": false, "error": {"type": "InternalError", "message": "m", '
+        '"exit_code": 3, "problem": "KeyError: 5", "expected": "", "found": "", "remedy": ""}}'
     )
     with pytest.raises(AgentError, match="KeyError: 5"):
         fake_python(f"echo '{document}'; exit 3").info()
@@ -197,41 +207,138 @@ def test_open_local_and_leave_nothing():
     with open_device("local") as opened:
         assert opened.name == "local"
         assert opened.state().to_dict()["cores"]
-        workdir = Path(opened._transport.workdir)
+        workdir = Path(opened.transport.workdir)
         assert opened.info(timeout_s=60).python
         assert workdir.exists()
     assert not workdir.exists()
 
 
-@pytest.mark.parametrize("name", ["pi4", "ssh://pi@board", "adb:123", "Local", ""])
-def test_unknown_devices_list_those_available(name):
+@pytest.mark.parametrize("name", ["pi4", "Local", "", "http://a"])
+def test_unknown_devices_list_those_available(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     with pytest.raises(UnknownDeviceError, match=f"'{name}'") as caught:
         open_device(name)
     assert caught.value.remedy.endswith("available: local")
     assert caught.value.exit_code == 2
 
 
-class Throttled(LocalMachine):
-    def output(self, program, *arguments):
-        return "throttled=0x4" if program == "vcgencmd" else None
-
-
-def test_a_state_that_spoils_a_measurement_makes_the_row_invalid(models, tmp_path):
-    with Session(LocalTransport(), machine=Throttled(tmp_path)) as opened:
-        row = opened.bench(models.int8_tflite, seconds=0, min_runs=3).row
+def test_a_state_that_spoils_a_measurement_makes_the_row_invalid(models, tmp_path, monkeypatch):
+    (tmp_path / "vcgencmd").write_text("#!/bin/sh\necho throttled=0x4\n")
+    (tmp_path / "vcgencmd").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with Session(LocalTransport()) as opened:
+        benched = opened.bench(models.int8_tflite, seconds=0, min_runs=3)
+    row = benched.row
+    index = row.reasons.index("the device is limited now (throttled)")
     assert not row.valid
-    assert row.notes[0].startswith("the device is limited now (throttled)")
+    assert "cool it" in row.remedies[index]
     assert sum("limited now" in note for note in row.notes) == 1
+    assert benched.before.throttled_now == benched.after.throttled_now == ("throttled",)
 
 
-def test_bench_files_measures_in_order_and_reports_progress(session, models):
-    seen = []
-    paths = [models.int8_tflite, models.int8_onnx, models.float_tflite]
-    reports = bench_files(
-        session, paths, seconds=0, min_runs=3, progress=lambda *step: seen.append(step)
+@pytest.fixture
+def python_with_site(tmp_path):
+    """A Python that runs some code first, as another device's clock would."""
+
+    def make(code):
+        (tmp_path / "sitecustomize.py").write_text(code)
+        launcher = tmp_path / "python"
+        launcher.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
+        launcher.chmod(0o755)
+        return str(launcher)
+
+    return make
+
+
+TO_AND_FRO = """
+import itertools, time
+real, calls = time.perf_counter_ns, itertools.count()
+time.perf_counter_ns = lambda: real() + (3600 * 10**9 if next(calls) % 5 == 0 else 0)
+"""
+
+# The agent asks for its processor time right before the steady window, and again after it.
+ONCE_IN_THE_WINDOW = """
+import sys, time
+real, processor, calls = time.perf_counter_ns, time.process_time, []
+def process_time():
+    if sys._getframe(1).f_code.co_name == "measure":
+        calls.append(1)
+    return processor()
+def clock():
+    if calls:
+        calls.append(1)
+    return real() + (3600 * 10**9 if len(calls) > 21 else 0)  # within a run
+time.process_time, time.perf_counter_ns = process_time, clock
+"""
+
+
+def test_a_device_clock_that_jumps_to_and_fro_is_refused(models, python_with_site):
+    with (
+        Session(LocalTransport(), python_with_site(TO_AND_FRO)) as opened,
+        pytest.raises(EdgewrightError, match="clock ran backwards"),
+    ):
+        opened.bench(models.int8_tflite, seconds=0, min_runs=400)
+
+
+def test_a_device_clock_that_jumps_once_makes_the_row_invalid(models, python_with_site):
+    with Session(LocalTransport(), python_with_site(ONCE_IN_THE_WINDOW)) as opened:
+        row = opened.bench(models.int8_tflite, seconds=0, min_runs=400).row
+    assert not row.valid
+    assert any("the device's clock jumped: 3600" in reason for reason in row.reasons)
+
+
+def test_the_wall_clock_does_not_matter(models, python_with_site):
+    python = python_with_site(
+        "import time, itertools\ncount = itertools.count()\ntime.time = lambda: next(count) * -1e6"
     )
-    assert [report.row.artifact for report in reports] == [path.name for path in paths]
-    assert seen == [(1, 3, paths[0]), (2, 3, paths[1]), (3, 3, paths[2])]
+    with Session(LocalTransport(), python) as opened:
+        row = opened.bench(models.int8_tflite, seconds=0.02).row
+    assert 0 < min(row.samples_ms) <= max(row.samples_ms) < 1000
+
+
+@pytest.mark.parametrize(("pin", "cpus"), [("0", (0,)), (None, None)])
+def test_pinning_holds_for_the_process_that_measures(models, pin, cpus):
+    with Session(LocalTransport(), pin=pin) as opened:
+        row = opened.bench(models.int8_tflite, seconds=0, min_runs=3).row
+    assert row.cpus == (cpus or tuple(sorted(os.sched_getaffinity(0))))
+
+
+def test_two_files_of_one_name_are_two(session, models, tmp_path):
+    (tmp_path / "old").mkdir()
+    other = tmp_path / "old" / models.int8_tflite.name
+    other.write_bytes(models.float_tflite.read_bytes())
+    first, second, again = (
+        session.bench(path, seconds=0, min_runs=3)
+        for path in (models.int8_tflite, other, models.int8_tflite)
+    )
+    assert first.row.artifact == second.row.artifact == again.row.artifact
+    assert first.row.model_sha256 == again.row.model_sha256 != second.row.model_sha256
+    assert second.report.inputs[0].dtype == "float32"
+
+
+def test_a_file_that_changed_is_carried_again(session, models, tmp_path):
+    path = tmp_path / "model.tflite"
+    hashes = []
+    for source in (models.int8_tflite, models.float_tflite):
+        path.write_bytes(source.read_bytes())
+        hashes.append(session.bench(path, seconds=0, min_runs=3).row.model_sha256)
+    assert hashes[0] != hashes[1]
+
+
+def test_a_profile_names_operators_slowest_first(session, models):
+    operators, notes = session.profile(models.int8_onnx)
+    assert "QLinearConv" in {one.kind for one in operators}
+    times = [one.mean_ms for one in operators]
+    assert times == sorted(times, reverse=True)
+    assert min(times) >= 0
+    assert notes == ()
+
+
+def test_a_runtime_without_a_profiler_says_so(session, models):
+    operators, notes = session.profile(models.int8_tflite)
+    assert operators == ()
+    assert "benchmark_model" in notes[0]
 
 
 def test_the_agent_is_one_file_of_sources(tmp_path):

@@ -5,31 +5,29 @@ import json
 
 import pytest
 
+from devices import probe
+from devices.errors import DeviceError
+from devices.local import LocalTransport
+from devices.probe import Snapshot
 from devices.state import (
     DeviceState,
-    LocalMachine,
     busy_cores,
+    parse_battery,
     parse_cpu_list,
     parse_cpu_times,
+    parse_flag,
     parse_meminfo,
     parse_model,
     parse_number,
-    parse_os_release,
+    parse_os,
+    parse_soc,
+    parse_thermal_status,
     parse_throttled,
-    problems,
     read_state,
-    remarks,
+    state_of,
 )
 
 STAT = "cpu  100 5 50 1000 20 1 2 3 0 0\ncpu0 1 2 3\n"
-GOOD = DeviceState(
-    cores=4,
-    governors=("performance",),
-    throttled_now=(),
-    throttled_before=(),
-    load_1m=0.2,
-    busy_cores=0.1,
-)
 
 
 @pytest.mark.parametrize(
@@ -93,98 +91,114 @@ def test_parse_meminfo_is_in_bytes():
     assert found == {"MemTotal": 3_977_736_192, "MemAvailable": 3_481_600_000}
 
 
+BOARD = "/proc/device-tree/model"
+CPUINFO = "/proc/cpuinfo"
+
+
 @pytest.mark.parametrize(
-    ("tree", "cpuinfo", "expected"),
+    ("texts", "expected"),
     [
         (
-            "Raspberry Pi 4 Model B Rev 1.4\0",
-            "model name : ARMv7\n",
-            "Raspberry Pi 4 Model B Rev 1.4",
+            {BOARD: "Raspberry Pi 4 Model B\n", CPUINFO: "model name : x\n"},
+            "Raspberry Pi 4 Model B",
         ),
-        (None, "processor : 0\nmodel name\t: AMD EPYC\n", "AMD EPYC"),
-        (None, "processor : 0\nModel\t\t: Raspberry Pi 3\n", "Raspberry Pi 3"),
-        (None, "processor : 0\nmodel\t\t: 1\n", None),
-        (None, None, None),
+        ({CPUINFO: "processor : 0\nmodel name\t: AMD EPYC\n"}, "AMD EPYC"),
+        ({CPUINFO: "processor : 0\nModel\t\t: Raspberry Pi 3\n"}, "Raspberry Pi 3"),
+        ({CPUINFO: "processor : 0\nmodel\t\t: 1\n"}, None),
+        (
+            {"getprop ro.product.manufacturer": "Acme\n", "getprop ro.product.model": "5\n"},
+            "Acme 5",
+        ),
+        ({}, None),
     ],
 )
-def test_parse_model(tree, cpuinfo, expected):
-    assert parse_model(tree, cpuinfo) == expected
+def test_parse_model(texts, expected):
+    assert parse_model(Snapshot(texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"/proc/device-tree/compatible": "raspberrypi,4-model-b\nbrcm,bcm2711\n"}, "brcm,bcm2711"),
+        ({"getprop ro.soc.model": "QCM6490\n"}, "QCM6490"),
+        ({}, None),
+    ],
+)
+def test_parse_soc(texts, expected):
+    assert parse_soc(Snapshot(texts)) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"/etc/os-release": 'ID=debian\nPRETTY_NAME="Debian 12"\n'}, "Debian 12"),
+        ({"/etc/os-release": "ID=debian"}, None),
+        ({"getprop ro.build.version.release": "14\n"}, "Android 14"),
+        ({}, None),
+    ],
+)
+def test_parse_os(texts, expected):
+    assert parse_os(Snapshot(texts)) == expected
+
+
+THERMAL = (
+    "IsStatusOverride: false\nThermalEventListeners:\nThermal Status: {}\nCached temperatures:"
+)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [('ID=debian\nPRETTY_NAME="Debian 12"\n', "Debian 12"), ("ID=debian", None), (None, None)],
+    [
+        (THERMAL.format(0), "none"),
+        (THERMAL.format(3), "severe"),
+        (THERMAL.format(9), None),
+        ("Can't find service: thermalservice", None),
+        (None, None),
+    ],
 )
-def test_parse_os_release(text, expected):
-    assert parse_os_release(text) == expected
+def test_parse_thermal_status(text, expected):
+    assert parse_thermal_status(text) == expected
 
 
-def test_a_good_state_has_no_problems():
-    assert problems(GOOD) == ()
-    assert remarks(GOOD) == ()
+DUMPSYS = """Current Battery Service state:
+  AC powered: false
+  USB powered: {}
+  Wireless powered: false
+  level: 87
+  temperature: 281
+"""
+SUPPLY = "/sys/class/power_supply"
+LAPTOP = {
+    f"{SUPPLY}/AC/type": "Mains\n",
+    f"{SUPPLY}/BAT0/type": "Battery\n",
+    f"{SUPPLY}/BAT0/capacity": "61\n",
+    f"{SUPPLY}/BAT0/status": "Discharging\n",
+}
 
 
 @pytest.mark.parametrize(
-    ("change", "threads", "message"),
+    ("texts", "expected"),
     [
-        ({"governors": ("performance", "powersave")}, 1, "governor is powersave"),
-        ({"throttled_now": ("throttled",)}, 1, "limited now (throttled)"),
-        ({"busy_cores": 3.5}, 1, "3.5 of 4 cores are busy"),
-        ({"busy_cores": 0.5}, 4, "0.5 of 4 cores are busy with other work and 4"),
-        ({"busy_cores": None, "load_1m": 6.0}, 1, "6.0 of 4 cores"),
-        ({}, 8, "8 threads on 4 cores"),
+        ({"dumpsys battery": DUMPSYS.format("true")}, (87, True)),
+        ({"dumpsys battery": DUMPSYS.format("false")}, (87, False)),
+        (LAPTOP, (61, False)),
+        ({f"{SUPPLY}/AC/type": "Mains\n"}, (None, None)),
+        ({}, (None, None)),
     ],
 )
-def test_problems_have_a_reason_and_a_remedy(change, threads, message):
-    found = problems(dataclasses.replace(GOOD, **change), threads=threads)
-    assert len(found) == 1
-    assert message in found[0]
-    assert ": " in found[0]
+def test_parse_battery(texts, expected):
+    assert parse_battery(Snapshot(texts)) == expected
 
 
-@pytest.mark.parametrize(
-    ("change", "threads"),
-    [
-        ({"governors": ("powersave",), "frequency_driver": "intel_pstate"}, 1),
-        ({"governors": ("powersave",), "frequency_driver": "amd-pstate-epp"}, 1),
-        ({"governors": ("ondemand",)}, 1),
-        ({"busy_cores": 3.2}, 1),
-        ({"busy_cores": 0.2}, 4),
-        ({"busy_cores": 0.1, "load_1m": 9.0}, 1),  # a minute ago is not now
-        ({"throttled_before": ("throttled",)}, 1),
-    ],
-)
-def test_no_problem(change, threads):
-    assert problems(dataclasses.replace(GOOD, **change), threads=threads) == ()
+@pytest.mark.parametrize(("text", "expected"), [("1\n", True), ("0", False), ("null", None)])
+def test_parse_flag(text, expected):
+    assert parse_flag(text) is expected
 
 
-def test_after_a_run_its_own_load_does_not_count():
-    busy = dataclasses.replace(GOOD, busy_cores=4.0)
-    assert problems(busy, threads=4, judge_load=False) == ()
-
-
-def test_unknown_is_neither_good_nor_bad():
-    assert problems(DeviceState(), threads=4) == ()
-    governor, load = remarks(DeviceState())
-    assert "governor is unknown" in governor
-    assert "load is unknown" in load
-    assert set(DeviceState().to_dict().values()) == {"unknown"}
-
-
-def test_throttling_since_boot_is_a_remark():
-    found = remarks(dataclasses.replace(GOOD, throttled_before=("under-voltage",)))
-    assert found == ("the device has been limited since boot (under-voltage)",)
-
-
-class Board(LocalMachine):
-    """A tree that looks like a Raspberry Pi, with its own vcgencmd."""
-
-    def output(self, program, *arguments):
-        known = {
-            ("vcgencmd", "get_throttled"): "throttled=0x50000\n",
-            ("uname", "-m"): "aarch64\n",
-        }
-        return known.get((program, *arguments))
+@pytest.fixture
+def transport():
+    with LocalTransport() as opened:
+        yield opened
 
 
 def write_board(root):
@@ -194,59 +208,78 @@ def write_board(root):
         "proc/loadavg": "0.42 0.30 0.10 1/123 456\n",
         "proc/meminfo": "MemTotal: 1000 kB\nMemAvailable: 600 kB\n",
         "proc/device-tree/model": "Raspberry Pi 4 Model B\0",
+        "proc/device-tree/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
         "etc/os-release": 'PRETTY_NAME="Raspberry Pi OS"\n',
-        f"{cpu}/online": "0-1\n",
+        f"{cpu}/online": "0-11\n",
         "sys/class/thermal/thermal_zone0/temp": "61200\n",
-        "sys/class/thermal/thermal_zone1/temp": "48000\n",
+        "sys/class/thermal/thermal_zone1/temp": "48000",
         **{f"{cpu}/cpu{n}/cpufreq/scaling_governor": "powersave\n" for n in (0, 1)},
         **{f"{cpu}/cpu{n}/cpufreq/scaling_cur_freq": f"{600 + n}000\n" for n in (0, 1)},
+        **{f"{cpu}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{1000 + n}000\n" for n in range(12)},
         f"{cpu}/cpu0/cpufreq/scaling_driver": "cpufreq-dt\n",
         f"{cpu}/cpu0/cpufreq/scaling_max_freq": "1800000\n",
     }
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
-    return Board(root)
 
 
-def test_a_board_is_read_whole(tmp_path):
-    found = read_state(write_board(tmp_path))
-    assert found == DeviceState(
+def without_programs(state):
+    """The state but for what uname and the like of this machine tell."""
+    return dataclasses.replace(state, kernel=None, machine=None)
+
+
+def test_a_board_is_read_whole(transport, tmp_path):
+    write_board(tmp_path)
+    assert without_programs(read_state(transport, str(tmp_path))) == DeviceState(
         model="Raspberry Pi 4 Model B",
+        soc="brcm,bcm2711",
         os="Raspberry Pi OS",
-        machine="aarch64",
-        cores=2,
+        cores=12,
+        cpu_max_mhz=tuple(1000.0 + n for n in range(12)),
         governors=("powersave",),
         frequency_driver="cpufreq-dt",
         frequency_mhz=601.0,
         frequency_max_mhz=1800.0,
         temperature_c=61.2,
-        throttled_now=(),
-        throttled_before=("under-voltage", "throttled"),
         load_1m=0.42,
         busy_cores=None,  # its clock stands still
         memory_total_bytes=1_024_000,
         memory_available_bytes=614_400,
     )
-    assert len(problems(found)) == 1
 
 
-def test_an_empty_machine_is_all_unknown(tmp_path):
-    class Nothing(LocalMachine):
-        def output(self, program, *arguments):
-            return None
+def test_programs_of_a_board_are_asked(transport, tmp_path, monkeypatch):
+    for name, said in (("vcgencmd", "throttled=0x50000"), ("settings", "1")):
+        (tmp_path / name).write_text(f'#!/bin/sh\n[ "$*" ] && echo "{said}"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = read_state(transport)
+    assert (found.throttled_now, found.throttled_before) == ((), ("under-voltage", "throttled"))
+    assert found.power_save is True
 
-    assert read_state(Nothing(tmp_path)) == DeviceState()
+
+def test_an_empty_machine_is_all_unknown(transport, tmp_path):
+    assert without_programs(read_state(transport, str(tmp_path))) == DeviceState()
 
 
-def test_this_machine_can_be_read_and_reported():
-    found = read_state(LocalMachine())
+def test_a_snapshot_of_nothing_is_all_unknown():
+    assert state_of(Snapshot()) == DeviceState()
+    assert set(DeviceState().to_dict().values()) == {"unknown"}
+
+
+def test_a_device_that_does_not_answer_tells_nothing():
+    class Silent:
+        def run(self, argv, *, timeout_s, stdin=""):
+            raise DeviceError("no shell")
+
+    assert probe.take(Silent()) == Snapshot()
+
+
+def test_this_machine_can_be_read_and_reported(transport):
+    found = read_state(transport)
     document = json.loads(json.dumps(found.to_dict()))
     assert set(document) == {field.name for field in dataclasses.fields(DeviceState)}
+    assert found.machine
     assert found.cores is None or 0 < found.cores < 10_000
     assert found.busy_cores is None or 0 <= found.busy_cores <= found.cores
-
-
-def test_a_program_that_is_not_there_is_unknown():
-    assert LocalMachine().output("no-such-program-here") is None
-    assert LocalMachine().output("false") is None
