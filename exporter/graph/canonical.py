@@ -1,7 +1,7 @@
 """The invariants of the canonical graph, checked by code.
 
-1. Every value between the graph's inputs and outputs is int8 with a scale; an operator that is left
-   in float is named.
+1. Every value between the graph's inputs and outputs is int8 with a scale, but for those between
+   two layers that stay float on request; these layers are named in the model's properties.
 2. Weights: int8, one scale per output channel (or one for all), integers in [-127, 127], zero point
    0. Biases: int32, scale = input scale * weight scale, zero point 0.
 3. Activations: int8, per tensor. Pooling, reshape and concat share the scale of their inputs.
@@ -10,31 +10,67 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from exporter.errors import CanonicalError
 from exporter.graph import passes
-from exporter.graph.model import Graph, Operator, Quantization, Tensor
-from exporter.graph.read import read
+from exporter.graph.islands import float_layers, is_float_layer
+from exporter.graph.model import Graph, Operator, Quantization, Tensor, bias_scale
+from exporter.graph.read import FLOAT_LAYERS, read
 
-SHARING = {"MaxPool", "Reshape", "Flatten", "Concat", "Relu", "Relu6"}
+SHARING = {
+    "Clip",
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Max",
+    "MaxPool",
+    "Min",
+    "Pad",
+    "ReduceMax",
+    "ReduceMin",
+    "Relu",
+    "Relu6",
+    "Reshape",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "TopK",
+    "Transpose",
+    "Unsqueeze",
+}
+JOINING = {"Concat", "Max", "Min"}
 FORBIDDEN = {"BatchNormalization", "Dropout", "Identity", "Constant"}
 BOUNDARY = {"Quantize", "Dequantize"}
 
 
-def canonicalise(model: ir.Model, *, dtype: str, integer_outputs: bool) -> Graph:
+def canonicalise(
+    model: ir.Model, *, dtype: str, integer_outputs: bool, kept_float: Sequence[str] = ()
+) -> Graph:
     """Bring a QDQ model to the canonical form, in place, and check it.
 
     Args:
         model: as `torch.onnx.export` gives it.
         dtype: "uint8" or "int8" lets it take frames [N, H, W, C]; "float32" leaves its input.
         integer_outputs: let it give int8 in place of floats.
+        kept_float: names of the weights of layers that stay float.
 
     Raises:
         CanonicalError: an invariant that no pass can establish; every violation is listed.
     """
+    if kept_float:
+        model.metadata_props[FLOAT_LAYERS] = json.dumps(sorted(kept_float))
     passes.clean(model)
+    passes.quantized_constants(model)
+    passes.pool_padding(model)
     passes.integer_bias(model)
     if dtype != "float32":
         passes.frame_input(model, signed=dtype == "int8")
@@ -63,15 +99,19 @@ def check(graph: Graph) -> None:
 
 def violations(graph: Graph) -> list[str]:
     """What breaks an invariant, one line each."""
-    found = []
+    found = [
+        f"the layer of '{name}', which is to stay float, is not there"
+        for name in sorted(graph.float_layers - {o.inputs[1] for o in float_layers(graph)})
+    ]
     interface = {*graph.inputs, *graph.outputs}
+    allowed = {operator.outputs[0] for operator in float_layers(graph)}
     for tensor in graph.tensors.values():
         if tensor.data is None:
-            found += _activation_violations(tensor, tensor.name in interface)
+            found += _activation_violations(tensor, tensor.name in interface | allowed)
     for operator in graph.operators:
         if operator.kind in FORBIDDEN:
             found.append(f"{operator.kind} '{operator.name}' should be folded away")
-        if operator.kind in ("Conv", "Gemm"):
+        if operator.kind in ("Conv", "Gemm") and not is_float_layer(graph, operator):
             found += _weight_violations(graph, operator)
         if operator.kind in SHARING:
             found += _sharing_violations(graph, operator)
@@ -81,6 +121,8 @@ def violations(graph: Graph) -> list[str]:
 def _activation_violations(tensor: Tensor, interface: bool) -> list[str]:
     if tensor.dtype == np.float32:
         return [] if interface else [f"'{tensor.name}' is left in float"]
+    if tensor.dtype in (np.int32, np.int64) and tensor.quantization is None:
+        return []  # positions and plain integers have no scale
     if tensor.quantization is None:
         return [f"'{tensor.name}' has integers without a scale"]
     if tensor.quantization.scale.ndim:
@@ -119,17 +161,20 @@ def _bias_violations(graph: Graph, operator: Operator, weight: Quantization) -> 
     return []
 
 
-def bias_scale(data: Quantization, weight: Quantization) -> np.ndarray:
-    """Input scale * weight scale, rounded once to float32."""
-    return (data.scale.astype(np.float64) * weight.scale.astype(np.float64)).astype(np.float32)
+def _scaled(graph: Graph, name: str) -> bool:
+    return graph.tensors[name].quantization is not None
 
 
 def _sharing_violations(graph: Graph, operator: Operator) -> list[str]:
-    output = graph.tensors[operator.outputs[0]].quantization
-    sources = [graph.tensors[name] for name in operator.inputs if name]
+    first = next((name for name in operator.outputs if name), "")
+    if not first or (graph.tensors[first].dtype.kind == "i" and not _scaled(graph, first)):
+        return []
+    output = graph.tensors[first].quantization
+    names = operator.inputs if operator.kind in JOINING else operator.inputs[:1]
+    sources = [graph.tensors[name] for name in names if name]
     return [
         f"{operator.kind} '{operator.name}' changes the scale of '{source.name}'"
         for source in sources
-        if source.data is None
+        if (source.data is None or source.quantization is not None)
         and (source.quantization is None or not source.quantization.same_as(output))
     ]

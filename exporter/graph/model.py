@@ -50,7 +50,7 @@ class Tensor:
         quantization: None for real numbers and plain integers.
         data: the array, in ONNX order, when it is constant.
         layout: "NHWC" for a graph input that is given so; its `shape` is in NCHW order all the
-            same.
+            same. "plain" for a graph input of rank 4 that is no image.
     """
 
     name: str
@@ -75,13 +75,20 @@ class Operator:
 
 @dataclass
 class Graph:
-    """Tensors by name, operators in topological order."""
+    """Tensors by name, operators in topological order.
+
+    `float_layers` are the names of the weights that stay float on request, in a quantized graph.
+    `open_batch` says that the batch is a symbol in the model, and the first axis of every
+    activation: shapes here have 1 for it all the same.
+    """
 
     name: str
     tensors: dict[str, Tensor]
     operators: list[Operator]
     inputs: list[str]
     outputs: list[str]
+    float_layers: frozenset[str] = frozenset()
+    open_batch: bool = False
 
     def constants(self) -> list[Tensor]:
         """The tensors that are constant, in order of creation."""
@@ -93,3 +100,8 @@ class Graph:
             if name in operator.outputs:
                 return operator
         return None
+
+
+def bias_scale(data: Quantization, weight: Quantization) -> Array:
+    """Input scale * weight scale, rounded once to float32."""
+    return (data.scale.astype(np.float64) * weight.scale.astype(np.float64)).astype(np.float32)

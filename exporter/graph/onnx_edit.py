@@ -52,6 +52,32 @@ def add_constant(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     return value
 
 
+ROUNDING = 1.0 + 1e-6
+
+
+def clip_limits(node: ir.Node) -> tuple[float, float]:
+    """The limits of a Relu or Clip; infinite where there is none, or a computed one."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    bounds = [constant(value) for value in node.inputs[1:3]]
+    low = -np.inf if not bounds or bounds[0] is None else float(bounds[0])
+    high = np.inf if len(bounds) < 2 or bounds[1] is None else float(bounds[1])
+    return low, high
+
+
+def implied_by_quantization(node: ir.Node) -> bool:
+    """Whether a Relu or Clip is read by one QuantizeLinear, whose saturation has its effect."""
+    users = [user for user, _ in node.outputs[0].uses()]
+    if len(users) != 1 or users[0].op_type != "QuantizeLinear":
+        return False
+    scale, point = required_constant(users[0], 1), required_constant(users[0], 2)
+    limits = np.iinfo(point.dtype)
+    lowest = (limits.min - int(point)) * float(scale)
+    highest = (limits.max - int(point)) * float(scale)
+    low, high = clip_limits(node)
+    return lowest >= low and highest <= high * ROUNDING
+
+
 def insert_before(
     graph: ir.Graph,
     place: ir.Node,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,14 @@ import onnx_ir as ir
 
 from exporter.errors import CanonicalError, ModelError
 from exporter.graph.model import Array, Graph, Operator, Quantization, Tensor
-from exporter.graph.onnx_edit import constant, required_constant
+from exporter.graph.onnx_edit import constant, implied_by_quantization, required_constant
+from exporter.graph.qdq import common_quantization
+from exporter.graph.shapes import size_for_one
 
-FUSABLE = {"Conv", "Gemm", "Add"}
+FLOAT_LAYERS = "edgewright.float_layers"
+"""The model's property that names the weights which stay float on request, as JSON."""
+
+FUSABLE = {"Add", "Conv", "Gemm", "Mul", "Sub"}
 ACTIVATIONS = {"Relu", "Clip"}
 
 
@@ -58,7 +64,8 @@ class _Reader:
 
     def __init__(self, model: ir.Model) -> None:
         self.onnx = model.graph
-        self.graph = Graph(model.graph.name or "main", {}, [], [], [])
+        kept = json.loads(model.metadata_props.get(FLOAT_LAYERS, "[]"))
+        self.graph = Graph(model.graph.name or "main", {}, [], [], [], frozenset(kept))
         self.alias: dict[ir.Value, Tensor] = {}
         self.pending: dict[ir.Value, Operator] = {}
 
@@ -70,7 +77,23 @@ class _Reader:
         for value in self.onnx.outputs:
             self._rename(self.alias[value], str(value.name))
         self.graph.outputs = [self.alias[value].name for value in self.onnx.outputs]
+        self.graph.open_batch = self._has_open_batch()
         return self.graph
+
+    def _has_open_batch(self) -> bool:
+        """Whether one symbol is the first size of every computed value, and stands nowhere else."""
+        values = [*self.onnx.inputs, *(v for node in self.onnx for v in node.outputs)]
+        symbols = set()
+        for value in values:
+            if _is_weight(value):
+                continue
+            shape = value.shape
+            if shape is None or not len(shape) or isinstance(shape[0], int):
+                return False
+            if any(not isinstance(size, int) for size in shape[1:]):
+                return False
+            symbols.add(str(shape[0].value))
+        return len(symbols) == 1 and symbols.pop().isidentifier()
 
     def _node(self, node: ir.Node) -> None:
         if node.op_type == "DequantizeLinear":
@@ -153,7 +176,7 @@ class _Reader:
         quantization = _quantization(node)
         dtype = required_constant(node, 2).dtype
         tensor = self._tensor(source)
-        if source in self.pending:
+        if source in self.pending and common_quantization(source) is not None:
             tensor.quantization, tensor.dtype = quantization, dtype
             del self.pending[source]
             self.alias[output] = tensor
@@ -184,7 +207,9 @@ class _Reader:
             return False
         activation = _activation(node)
         if activation is None:
-            return False
+            if not implied_by_quantization(node):
+                return False
+            activation = "Relu" if node.op_type == "Clip" else ""
         operator.activation = activation
         output = node.outputs[0]
         self.alias[output] = self.alias[source]
@@ -199,10 +224,22 @@ class _Reader:
             operator.kind = _activation(node) or "Clip"
             operator.inputs = operator.inputs[:1] if operator.kind != "Clip" else operator.inputs
         for value in node.outputs:
+            if not value.uses() and not value.is_graph_output() and len(node.outputs) > 1:
+                operator.outputs.append("")
+                continue
             tensor = Tensor(str(value.name), _shape(value), _dtype(value))
             operator.outputs.append(self._add(value, tensor).name)
             self.pending[value] = operator
         self.graph.operators.append(operator)
+
+
+def _is_weight(value: ir.Value) -> bool:
+    """Whether it is a constant, or a constant's real numbers."""
+    producer = value.producer()
+    dequantized = producer is not None and producer.op_type == "DequantizeLinear"
+    return (
+        constant(producer.inputs[0] if dequantized and producer is not None else value) is not None
+    )
 
 
 def _quantization(node: ir.Node) -> Quantization:
@@ -248,15 +285,21 @@ def _shape(value: ir.Value) -> tuple[int, ...]:
             f"the shape of '{value.name}' is not known",
             remedy="run shape inference, and give the model static shapes except for the batch",
         )
-    sizes = list(value.shape)
-    for axis, size in enumerate(sizes):
-        if not isinstance(size, int) and axis > 0:
-            raise CanonicalError(
-                f"axis {axis} of '{value.name}' has no fixed size",
-                expected="static shapes except for the batch",
-                found=str(size),
-            )
-    return tuple(size if isinstance(size, int) else 1 for size in sizes)
+    return tuple(_size(value, axis, size) for axis, size in enumerate(value.shape))
+
+
+def _size(value: ir.Value, axis: int, size: int | ir.SymbolicDim) -> int:
+    """A size; the batch is one."""
+    if isinstance(size, int):
+        return size
+    evaluated = size_for_one(str(size.value))
+    if evaluated is None:
+        raise CanonicalError(
+            f"axis {axis} of '{value.name}' has no fixed size",
+            expected="static shapes except for the batch",
+            found=str(size),
+        )
+    return evaluated
 
 
 def _dtype(value: ir.Value) -> np.dtype[Any]:

@@ -4,5 +4,14 @@ from exporter.graph.passes.clean import clean
 from exporter.graph.passes.frame_input import frame_input
 from exporter.graph.passes.integer_bias import integer_bias
 from exporter.graph.passes.integer_output import integer_output
+from exporter.graph.passes.pool_padding import pool_padding
+from exporter.graph.passes.quantized_constants import quantized_constants
 
-__all__ = ["clean", "frame_input", "integer_bias", "integer_output"]
+__all__ = [
+    "clean",
+    "frame_input",
+    "integer_bias",
+    "integer_output",
+    "pool_padding",
+    "quantized_constants",
+]

@@ -25,8 +25,8 @@ def integer_bias(model: ir.Model) -> bool:
 
 def _quantize_bias(graph: ir.Graph, node: ir.Node) -> bool:
     bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if bias is None:
-        return False
+    if bias is None or constant(node.inputs[1]) is not None:
+        return False  # a layer that stays float; the canonical form's check knows which may
     data_scale, weight_scale = (_scale_of(node, index) for index in (0, 1))
     scale = (np.float64(data_scale) * weight_scale.astype(np.float64)).astype(np.float32)
     integers = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
