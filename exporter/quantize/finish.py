@@ -12,7 +12,7 @@ import torch
 import torch.ao.quantization.fx._decomposed  # registers torch.ops.quantized_decomposed
 from torch.fx import GraphModule, Node
 
-from exporter.quantize.capture import finish_edit
+from exporter.quantize.edit import finish_edit
 from exporter.quantize.fold import Grid, Grids
 from exporter.quantize.qat import ActivationQuantizer, GridWeight
 from exporter.quantize.scheme import ACTIVATION_MAX, ACTIVATION_MIN, WEIGHT_MAX, ActivationScale

@@ -8,17 +8,31 @@ scale becomes scale * |factor|, and a negative factor changes their sign.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 from torch.fx import GraphModule, Node
 
 from exporter.errors import UnsupportedError
-from exporter.quantize.capture import finish_edit, parameter_of, remove, set_parameter
+from exporter.quantize.edit import (
+    ATEN,
+    add_parameter,
+    argument,
+    finish_edit,
+    parameter_of,
+    remove,
+    set_parameter,
+)
 
-ATEN = torch.ops.aten
 CONVOLUTIONS = (ATEN.conv2d.default, ATEN.conv2d.padding)
+TRANSPOSED = (ATEN.conv_transpose2d.input,)
+FOLDABLE = (
+    *CONVOLUTIONS,
+    *TRANSPOSED,
+    ATEN.conv1d.default,
+    ATEN.conv1d.padding,
+    ATEN.linear.default,
+)
 
 
 @dataclass
@@ -29,11 +43,14 @@ class Grid:
         integers: int8, the shape of the weight, in [-127, 127].
         scale: float32 [out].
         mask: bool, the shape of the weight; False where pruning holds a zero. None: nothing pruned.
+        trains: whether quantization-aware training may move the integers: those of a code book
+            would not stay one.
     """
 
     integers: torch.Tensor
     scale: torch.Tensor
     mask: torch.Tensor | None = None
+    trains: bool = True
 
     def values(self) -> torch.Tensor:
         """The real weights, float32."""
@@ -47,35 +64,39 @@ Grids = dict[str, Grid]
 
 @torch.no_grad()
 def fold_batch_norm(graph_module: GraphModule, grids: Grids) -> int:
-    """Fold every batch norm that follows a convolution; return how many.
+    """Fold every batch norm that follows a convolution or dense layer of its own; return how many.
 
     Args:
-        graph_module: a captured graph; edited in place.
+        graph_module: a captured graph; edited in place. Batch norms that follow something else
+            stay.
         grids: grids of its weights; edited in place.
 
     Raises:
-        UnsupportedError: a batch norm that follows anything but a convolution of its own.
+        UnsupportedError: a batch norm without running statistics.
     """
     folded = 0
     for node in list(graph_module.graph.nodes):
         if node.target is not ATEN.batch_norm.default:
             continue
         source = node.args[0]
-        if source.target not in CONVOLUTIONS or len(source.users) != 1:
-            raise UnsupportedError(
-                node.name,
-                "BatchNorm",
-                f"it follows {source.name}, not a convolution that only it reads",
-                "move the batch norm directly behind a convolution, or train without it",
-            )
-        _fold_one(graph_module, source, node, grids)
+        if source.target not in FOLDABLE or len(source.users) != 1:
+            continue
+        if source.target is ATEN.linear.default and len(source.meta["val"].shape) != 2:
+            continue
+        scale_output(graph_module, source, *batch_norm_affine(graph_module, node), grids)
         remove(graph_module, node, source)
         folded += 1
     finish_edit(graph_module)
     return folded
 
 
-def _fold_one(graph_module: GraphModule, conv: Node, norm: Node, grids: Grids) -> None:
+@torch.no_grad()
+def batch_norm_affine(graph_module: GraphModule, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and shift, float32 [C]: what a batch norm does in evaluation mode.
+
+    Raises:
+        UnsupportedError: it keeps no running statistics.
+    """
     gamma, beta, mean, variance = (parameter_of(graph_module, arg) for arg in norm.args[1:5])
     epsilon = float(norm.args[7])
     if mean is None or variance is None:
@@ -88,7 +109,7 @@ def _fold_one(graph_module: GraphModule, conv: Node, norm: Node, grids: Grids) -
     shift = -mean.double() * factor
     if beta is not None:
         shift = shift + beta.double()
-    scale_output(graph_module, conv, factor.float(), shift.float(), grids)
+    return factor.float(), shift.float()
 
 
 @torch.no_grad()
@@ -100,24 +121,47 @@ def scale_output(
     grids: Grids,
 ) -> None:
     """Make a convolution give factor * y + shift; both float32 [out]."""
-    weight_node = conv.args[1]
-    weight = parameter_of(graph_module, weight_node)
-    if weight is None or not isinstance(weight_node, Node):
-        raise UnsupportedError(conv.name, "Conv", "its weight is computed", "use a constant weight")
-    name = str(weight_node.target)
+    name, weight = _own_weight(graph_module, conv, grids)
     grid = grids.get(name)
+    by_channel = (-1,) + (1,) * (weight.dim() - 1)
     if grid is not None:
         sign = torch.where(factor < 0, -1, 1).to(torch.int8)
-        integers = grid.integers * sign.reshape(-1, 1, 1, 1)
+        integers = grid.integers * sign.reshape(by_channel)
         scale = grid.scale * factor.abs()
         # gamma = 0 switches a channel off: any scale serves, and zero is none.
         scale = torch.where(scale > 0, scale, grid.scale)
-        integers = torch.where((factor == 0).reshape(-1, 1, 1, 1), 0, integers)
-        grids[name] = Grid(integers.to(torch.int8), scale.float(), grid.mask)
+        integers = torch.where((factor == 0).reshape(by_channel), 0, integers)
+        grids[name] = replace(grid, integers=integers.to(torch.int8), scale=scale.float())
         set_parameter(graph_module, name, grids[name].values())
+    elif conv.target in TRANSPOSED:
+        outputs = factor.reshape(argument(conv, 6, 1), 1, -1, 1, 1)
+        apart = weight.unflatten(0, (len(outputs), -1))
+        set_parameter(graph_module, name, (apart * outputs).flatten(0, 1))
     else:
-        set_parameter(graph_module, name, weight * factor.reshape(-1, 1, 1, 1))
+        set_parameter(graph_module, name, weight * factor.reshape(by_channel))
     _set_bias(graph_module, conv, factor, shift)
+
+
+def _own_weight(graph_module: GraphModule, conv: Node, grids: Grids) -> tuple[str, torch.Tensor]:
+    """The weight of a convolution and its name; a copy of its own where others read it too."""
+    node = conv.args[1]
+    weight = parameter_of(graph_module, node)
+    if weight is None:
+        raise UnsupportedError(conv.name, "Conv", "its weight is computed", "use a constant weight")
+    name = str(node.target)
+    readers = {
+        user
+        for n in graph_module.graph.nodes
+        if n.op == "get_attr" and n.target == name
+        for user in n.users
+    }
+    if len(readers) > 1:
+        own = add_parameter(graph_module, f"{name}_of_{conv.name}", weight, conv)
+        if name in grids:
+            grids[str(own.target)] = grids[name]
+        conv.args = (conv.args[0], own, *conv.args[2:])
+        name = str(own.target)
+    return name, weight
 
 
 def _set_bias(
@@ -128,11 +172,16 @@ def _set_bias(
     if bias is not None:
         set_parameter(graph_module, str(arguments[2].target), bias * factor + shift)
         return
-    name = conv.name + "_bias"
-    graph_module.register_parameter(name, nn.Parameter(shift.clone()))
-    with graph_module.graph.inserting_before(conv):
-        arguments[2] = graph_module.graph.get_attr(name)
+    arguments[2] = add_parameter(graph_module, f"{conv.name}_bias", shift, conv)
     conv.args = tuple(arguments)
+
+
+def takes_input_affine(graph_module: GraphModule) -> bool:
+    """Whether the input is read by ungrouped convolutions only."""
+    source = next(node for node in graph_module.graph.nodes if node.op == "placeholder")
+    return all(
+        reader.target in CONVOLUTIONS and argument(reader, 6, 1) == 1 for reader in source.users
+    )
 
 
 @torch.no_grad()
@@ -149,20 +198,9 @@ def fold_input_affine(
         factor: float32 [in].
         shift: float32 [in].
         grids: grids of its weights. A grid survives only a factor that all channels share.
-
-    Raises:
-        UnsupportedError: the input is read by something else, or by a grouped convolution.
     """
     source = next(node for node in graph_module.graph.nodes if node.op == "placeholder")
     for conv in source.users:
-        groups = conv.args[6] if len(conv.args) > 6 else 1
-        if conv.target not in CONVOLUTIONS or groups != 1:
-            raise UnsupportedError(
-                conv.name,
-                str(conv.target),
-                "mean and std cannot be folded into it, as it is no ungrouped convolution",
-                'use [input] dtype = "float32" and normalise before the model',
-            )
         weight_node = conv.args[1]
         name = str(weight_node.target)
         weight = parameter_of(graph_module, weight_node)
@@ -171,7 +209,7 @@ def fold_input_affine(
         grid = grids.pop(name, None)
         set_parameter(graph_module, name, weight * factor.reshape(1, -1, 1, 1))
         if grid is not None and bool((factor == factor[0]).all()):
-            grids[name] = Grid(grid.integers, (grid.scale * factor[0]).float(), grid.mask)
+            grids[name] = replace(grid, scale=(grid.scale * factor[0]).float())
             set_parameter(graph_module, name, grids[name].values())
         _set_bias(graph_module, conv, torch.ones(len(weight)), bias.float())
     finish_edit(graph_module)

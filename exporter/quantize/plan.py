@@ -1,108 +1,131 @@
-"""The scale plan: which values get a scale, which share one, and what makes two runtimes agree.
-
-A *value* is the node after which a tensor is quantized: a compute operator, or the activation
-fused behind it. Values are joined into groups that share one scale. Then `assign` turns ranges
-into scales so that no exact result of an addition or mean lies near a rounding tie, where XNNPACK
-(20-bit multiplication, half up) and ONNX Runtime (float, half to even) would part:
-
-- add, with both inputs' scales as p / q of the output's and q odd, gives multiples of 1 / q steps:
-  at least 1 / (2 q) away from every tie. q = 511 is far outside both kernels' error.
-- mean over N values, with s_in / (N * s_out) = 8 / odd, likewise.
-
-Scales only grow, by at most half a percent: a range that was covered stays covered.
-"""
+"""Which values get a scale, which share one, and the scales that make both runtimes agree."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from typing import Any
 
 from torch.fx import GraphModule, Node
 
 from exporter.quantize import roles
-from exporter.quantize.scheme import ActivationScale, zero_point_for
+from exporter.quantize.edit import ATEN, finish_edit, parameter_of
+from exporter.quantize.entrance import agreeing_scale
+from exporter.quantize.exact import make_exact
+from exporter.quantize.groups import Group, Plan, value_of
+from exporter.quantize.scheme import ActivationScale
 
-ADD_DENOMINATOR = 511
-MEAN_NUMERATOR = 8
-TOLERANCE = 1e-9
+__all__ = ["Group", "Plan", "assign", "make_plan", "value_of"]
 
-
-@dataclass
-class Group:
-    """Values with one scale. `low` and `high` are their joint range, once it is known."""
-
-    members: list[Node]
-    fixed: ActivationScale | None = None
-    low: float = 0.0
-    high: float = 0.0
-    scale: ActivationScale | None = None
-    locked: bool = False
-
-    @property
-    def name(self) -> str:
-        """The first member's name stands for the group."""
-        return self.members[0].name
-
-    def set_scale(self, scale: float) -> None:
-        """Take this scale; the zero point follows from the range."""
-        self.scale = ActivationScale.of(scale, zero_point_for(self.low, scale))
+_OWN_PARAMETERS: dict[Any, tuple[int, ...]] = {
+    **dict.fromkeys(roles.WEIGHTED, (1, 2)),
+    ATEN.prelu.default: (1,),
+    ATEN.instance_norm.default: (1, 2, 3, 4),
+    ATEN.layer_norm.default: (2, 3),
+    ATEN.index_select.default: (2,),
+}
+"""Which arguments are parameters of the operator itself, and so no values with a scale."""
 
 
-@dataclass
-class Plan:
-    """Every value of a graph, and the group that it belongs to.
-
-    Attributes:
-        groups: in topological order of their first member.
-        group_of: value → its group.
-        exact: whether the odd-denominator rules were applied.
-        notes: places where a rule could not be met, by node name, for the certificate.
-    """
-
-    groups: list[Group]
-    group_of: dict[Node, Group]
-    exact: bool = True
-    notes: list[str] = field(default_factory=list)
-
-    def quantized(self, node: Node) -> Group:
-        """The group of the value that a compute node's result becomes."""
-        return self.group_of[value_of(node)]
-
-
-def value_of(node: Node) -> Node:
-    """The node after which `node`'s result is quantized: itself, or its fused activation."""
-    users = list(node.users)
-    fusable = node.target in roles.COMPUTE - roles.MEANS
-    if fusable and len(users) == 1 and users[0].target in roles.ACTIVATIONS:
-        return users[0]
-    return node
-
-
-def make_plan(graph_module: GraphModule, input_scale: ActivationScale | None = None) -> Plan:
+def make_plan(
+    graph_module: GraphModule,
+    input_scale: ActivationScale | None = None,
+    float_weights: Collection[str] = (),
+) -> Plan:
     """Find the values of a captured, folded graph and group those that must share a scale.
 
     Args:
-        graph_module: a graph of supported operators.
+        graph_module: a graph of supported operators. A requantization is put in where a value with
+            a fixed scale must share it with others.
         input_scale: the input's scale where its integers are given (camera frames).
+        float_weights: names of the weights of layers that stay float. A value between two of them
+            gets no scale.
 
     Raises:
         UnsupportedError: an operator without an int8 form.
     """
+    _separate_fixed(graph_module, input_scale)
     plan = Plan([], {})
     for node in graph_module.graph.nodes:
         if node.op == "placeholder":
             _add_group(plan, node, input_scale)
+        elif node.op == "get_attr" and is_constant_value(graph_module, node):
+            _add_group(plan, node, None)
         elif node.op == "call_function":
             roles.check_supported(node)
             _plan_node(plan, node)
+    plan.float_weights = frozenset(float_weights)
+    for node in graph_module.graph.nodes:
+        if plan.stays_float(node):
+            _leave_float(plan, value_of(node))
     return plan
 
 
+def _leave_float(plan: Plan, value: Node) -> None:
+    """Take the scale from a value that nothing but float layers reads."""
+    group = plan.group_of[value]
+    between = all(plan.stays_float(user) and user.args[0] is value for user in value.users)
+    if value.users and between and group.members == [value]:
+        plan.groups.remove(group)
+        del plan.group_of[value]
+
+
+def is_constant_value(graph_module: GraphModule, node: Node) -> bool:
+    """Whether a parameter is an operand like a computed value: it gets a scale as those do."""
+    parameter = parameter_of(graph_module, node)
+    if parameter is None or not parameter.is_floating_point():
+        return False
+    return any(
+        argument is node and index not in _OWN_PARAMETERS.get(user.target, ())
+        for user in node.users
+        for index, argument in enumerate(_flat(user.args))
+    )
+
+
+def _flat(arguments: Any) -> list[Any]:
+    """Arguments with lists of nodes (of a concatenation) laid out."""
+    first = arguments[0] if arguments else None
+    if isinstance(first, (list, tuple)):
+        return [*first, *arguments[1:]]
+    return list(arguments)
+
+
+def _separate_fixed(graph_module: GraphModule, input_scale: ActivationScale | None) -> None:
+    """Requantize values with a fixed scale before operators that join them with others."""
+    scale_of: dict[Node, ActivationScale | None] = {}
+    for node in list(graph_module.graph.nodes):
+        if node.op == "placeholder":
+            scale_of[node] = input_scale
+        elif node.target in roles.FIXED:
+            scale_of[node] = roles.FIXED[node.target]
+        elif node.target in roles.SHARE | roles.ACTIVATIONS:
+            scale_of[node] = scale_of.get(node.args[0])
+        elif node.target in roles.JOIN:
+            sources = list(dict.fromkeys(_flat(node.args)[: len(_joined(node))]))
+            scales = {scale_of.get(source) for source in sources}
+            if len(scales) == 1:
+                scale_of[node] = scales.pop()
+                continue
+            for source in sources:
+                if scale_of.get(source) is not None:
+                    with graph_module.graph.inserting_before(node):
+                        own = graph_module.graph.call_function(roles.REQUANTIZE, (source,))
+                    own.meta.update(source.meta)
+                    node.replace_input_with(source, own)
+    finish_edit(graph_module)
+
+
+def _joined(node: Node) -> list[Node]:
+    return list(node.args[0]) if node.target is ATEN.cat.default else list(node.args[:2])
+
+
 def _plan_node(plan: Plan, node: Node) -> None:
-    if node.target in roles.COMPUTE:
+    if roles.is_index(node) or node.target is ATEN.topk.default:
+        return
+    if roles.is_part(node):
+        _join(plan, node, plan.group_of[node.args[0].args[0]])
+    elif node.target in roles.COMPUTE:
         if value_of(node) is node:
-            _add_group(plan, node, None)
+            _add_group(plan, node, roles.FIXED.get(node.target))
     elif node.target in roles.ACTIVATIONS:
         source = node.args[0]
         if source in plan.group_of:
@@ -127,9 +150,9 @@ def _join(plan: Plan, node: Node, group: Group) -> None:
 
 
 def _merge_all(plan: Plan, node: Node) -> None:
-    sources = [plan.group_of[source] for source in node.args[0]]
+    sources = [plan.group_of[source] for source in _joined(node)]
     target = sources[0]
-    for source in sources[1:]:
+    for source in dict.fromkeys(sources[1:]):
         if source is target:
             continue
         target.fixed = target.fixed or source.fixed
@@ -139,86 +162,57 @@ def _merge_all(plan: Plan, node: Node) -> None:
     _join(plan, node, target)
 
 
-def assign(plan: Plan, ranges: dict[str, tuple[float, float]], *, exact: bool = True) -> None:
+def assign(
+    graph_module: GraphModule,
+    plan: Plan,
+    ranges: dict[str, tuple[float, float]],
+    *,
+    exact: bool = True,
+    short_scales: bool = True,
+) -> None:
     """Turn the ranges of values into scales, in place.
 
     Args:
+        graph_module: the graph that the plan was made of.
         plan: from `make_plan`.
         ranges: smallest and largest value by node name.
-        exact: apply the odd-denominator rules.
+        exact: apply the rules of `exporter.quantize.exact`.
+        short_scales: give weights scales with short mantissas.
     """
-    plan.exact = exact
+    plan.exact, plan.short_scales = exact, short_scales
     plan.notes.clear()
     for group in plan.groups:
         _set_natural_scale(group, ranges)
+        _separate_activations(plan, group)
     if not exact:
         return
-    for group in list(plan.groups):
-        for node in list(group.members):
-            _make_exact(plan, node)
+    for node in graph_module.graph.nodes:
+        if node.op == "placeholder" and plan.group_of[node].fixed is None:
+            group = plan.group_of[node]
+            group.set_scale(agreeing_scale(group.step))
+            group.locked = True
+        elif node in plan.group_of:
+            make_exact(graph_module, plan, node)
+
+
+def _separate_activations(plan: Plan, group: Group) -> None:
+    """Quantize before a ReLU, too, where it shares its scale with values below zero.
+
+    Saturation cannot do its work there, and ONNX Runtime would compute both in float.
+    """
+    if group.low == 0.0:
+        return
+    for member in list(group.members):
+        if member.target in roles.ACTIVATIONS and member.args[0] not in plan.group_of:
+            _join(plan, member.args[0], group)
 
 
 def _set_natural_scale(group: Group, ranges: dict[str, tuple[float, float]]) -> None:
     lows, highs = zip(*(ranges[node.name] for node in group.members), strict=True)
     group.low, group.high = min(0.0, *lows), max(0.0, *highs)
-    clipped = [node for node in group.members if node.target in roles.ACTIVATIONS]
+    clipped = [node for node in group.members if roles.starts_at_zero(node)]
     if clipped and group.low == 0.0:
         # Zero becomes the smallest integer: saturation is the ReLU.
-        group.high = min(group.high, max(roles.upper_limit(node) for node in clipped))
+        group.high = min(group.high, max(roles.clip_range(node)[1] for node in clipped))
     group.locked = group.fixed is not None
     group.scale = group.fixed or ActivationScale.from_range(group.low, group.high)
-
-
-def _make_exact(plan: Plan, value: Node) -> None:
-    fused = value.target in roles.ACTIVATIONS and value.args[0] not in plan.group_of
-    node: Any = value.args[0] if fused else value
-    if node.target in roles.ADDITIONS:
-        _exact_add(plan, node)
-    elif node.target in roles.MEANS:
-        _exact_mean(plan, node)
-
-
-def _scale(group: Group) -> float:
-    if group.scale is None:
-        raise ValueError(f"group {group.name} has no scale yet")
-    return group.scale.scale
-
-
-def _exact_add(plan: Plan, node: Node) -> None:
-    left, right = (plan.group_of[arg] for arg in node.args[:2])
-    output = plan.quantized(node)
-    if left is right is output:
-        return
-    # The kept side is the one whose scale is already settled, or else the shortcut, which is not
-    # a convolution; the other side's scale can still move.
-    kept, free = (left, right) if _settled(left) >= _settled(right) else (right, left)
-    if (free.locked and free is not kept) or output.locked:
-        plan.notes.append(f"{node.name}: the scales of an addition are all tied by other operators")
-        return
-    denominator = ADD_DENOMINATOR
-    kept_part = max(1, math.floor(_scale(kept) * denominator / _scale(output) + TOLERANCE))
-    output.set_scale(_scale(kept) * denominator / kept_part)
-    if free is not kept:
-        free_part = math.ceil(_scale(free) * denominator / _scale(output) - TOLERANCE)
-        free.set_scale(_scale(output) * free_part / denominator)
-    for group in (kept, free, output):
-        group.locked = True
-
-
-def _settled(group: Group) -> int:
-    """How firmly a group's scale is settled: 2 locked, 1 shared or no convolution's, 0 free."""
-    if group.locked:
-        return 2
-    return 0 if group.members[0].target in roles.CONVOLUTIONS else 1
-
-
-def _exact_mean(plan: Plan, node: Node) -> None:
-    source, output = plan.group_of[node.args[0]], plan.group_of[node]
-    if output.locked or source is output:
-        plan.notes.append(f"{node.name}: the scale of a mean is tied by other operators")
-        return
-    count = roles.spatial_size(node)
-    odd = math.ceil(_scale(output) * count * MEAN_NUMERATOR / _scale(source))
-    odd += 1 - odd % 2
-    output.set_scale(_scale(source) * odd / (count * MEAN_NUMERATOR))
-    source.locked = output.locked = True

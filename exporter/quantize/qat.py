@@ -9,6 +9,7 @@ Jacob et al., arXiv:1712.05877).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from exporter.quantize import roles
-from exporter.quantize.capture import finish_edit, parameter_of, replace_uses_except
+from exporter.quantize.edit import argument, finish_edit, parameter_of, replace_uses_except
 from exporter.quantize.fold import Grid, Grids
 from exporter.quantize.plan import Plan
 from exporter.quantize.scheme import (
@@ -24,6 +25,7 @@ from exporter.quantize.scheme import (
     ACTIVATION_MIN,
     WEIGHT_MAX,
     ActivationScale,
+    short_scale,
     to_grid,
     weight_scale,
 )
@@ -55,10 +57,18 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape to the same shape."""
+        if not torch.is_grad_enabled():
+            return self._in_place(x)
         rounded: torch.Tensor = _RoundToGrid.apply(
             x, self.scale.scale, self.scale.zero_point, ACTIVATION_MIN, ACTIVATION_MAX
         )
         return rounded
+
+    def _in_place(self, x: torch.Tensor) -> torch.Tensor:
+        """The same steps without what only a gradient needs, in one copy of the tensor."""
+        copy = (x * (1.0 / self.scale.scale)).round_().add_(self.scale.zero_point)
+        copy = copy.clamp_(ACTIVATION_MIN, ACTIVATION_MAX)
+        return copy.sub_(self.scale.zero_point).mul_(self.scale.scale)
 
 
 class _RoundWeight(torch.autograd.Function):
@@ -68,13 +78,17 @@ class _RoundWeight(torch.autograd.Function):
     def forward(
         ctx: Any, weight: torch.Tensor, scale: torch.Tensor, pair_rule: bool
     ) -> torch.Tensor:
-        ctx.save_for_backward(weight.abs() <= (WEIGHT_MAX + 0.5) * scale)
-        return to_grid(weight, scale, pair_rule=pair_rule) * scale
+        limit = (WEIGHT_MAX + 0.5) * scale
+        largest = weight.flatten(1).abs().amax(1)
+        # As a rule all weights lie within the grid: then there is nothing to keep.
+        within = bool((largest <= limit.flatten()).all())
+        ctx.save_for_backward(None if within else weight.abs() <= limit)
+        return to_grid(weight, scale, pair_rule=pair_rule).mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None
+        return gradients[0] if inside is None else gradients[0] * inside, None, None
 
 
 class GridWeight(nn.Module):
@@ -84,15 +98,16 @@ class GridWeight(nn.Module):
         grid: where it starts. Its scale stays; its integers move with training; pruned weights
             stay zero.
         pair_rule: hold the integers to the pair rule while they move.
+        trains: False for weights that are none of the network's, such as those of a mean.
     """
 
     scale: torch.Tensor
     mask: torch.Tensor | None
 
-    def __init__(self, grid: Grid, *, pair_rule: bool) -> None:
+    def __init__(self, grid: Grid, *, pair_rule: bool, trains: bool = True) -> None:
         super().__init__()
         self.pair_rule = pair_rule
-        self.latent = nn.Parameter(grid.values())
+        self.latent = nn.Parameter(grid.values(), requires_grad=trains)
         shape = (-1,) + (1,) * (grid.integers.dim() - 1)
         self.register_buffer("scale", grid.scale.reshape(shape).clone())
         self.register_buffer("mask", None if grid.mask is None else grid.mask.clone())
@@ -111,18 +126,25 @@ class GridWeight(nn.Module):
         return Grid(integers.to(torch.int8), self.scale.flatten().clone(), self.mask)
 
 
-def needs_pair_rule(node: Node, name: str, graph_module: GraphModule) -> bool:
+def needs_pair_rule(node: Node, weight: torch.Tensor) -> bool:
     """Whether a weight's products are summed in pairs: dense kernels, not depthwise ones."""
     if node.target in roles.DENSE:
         return True
-    weight = graph_module.get_parameter(name)
-    groups = node.args[6] if len(node.args) > 6 else 1
+    groups = argument(node, 6, 1)
     return bool(groups == 1 or groups != weight.shape[0])
 
 
-def grid_for(weight: torch.Tensor, *, pair_rule: bool) -> Grid:
-    """The grid of a weight that was trained without one (post-training quantization)."""
+def grid_for(weight: torch.Tensor, *, pair_rule: bool, short: bool = False) -> Grid:
+    """The grid of a weight that was trained without one (post-training quantization).
+
+    Args:
+        weight: [out, ...].
+        pair_rule: as in `exporter.quantize.scheme.to_grid`.
+        short: give scales short mantissas.
+    """
     scale = weight_scale(weight, pair_rule=pair_rule)
+    if short:
+        scale = short_scale(scale, up=True)
     integers = to_grid(weight, scale, pair_rule=pair_rule).to(torch.int8)
     zeros = weight == 0
     return Grid(integers, scale, ~zeros if bool(zeros.any()) else None)
@@ -132,8 +154,8 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
     """Put quantizers behind every value of a plan and grids before every weight, in place."""
     graph = graph_module.graph
     for node in list(graph.nodes):
-        if node.target in roles.CONVOLUTIONS | roles.DENSE:
-            _prepare_weight(graph_module, node, grids, plan.exact)
+        if node.target in roles.WEIGHTED and not plan.stays_float(node):
+            _prepare_weight(graph_module, node, grids, plan.exact, plan.short_scales)
     for group in plan.groups:
         for node in group.members:
             if group.scale is None:
@@ -147,17 +169,26 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
     return graph_module
 
 
-def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, exact: bool) -> None:
+def _prepare_weight(
+    graph_module: GraphModule, node: Node, grids: Grids, exact: bool, short_scales: bool
+) -> None:
     weight_node = node.args[1]
     weight = parameter_of(graph_module, weight_node)
     if weight is None or not isinstance(weight_node, Node):
         return
     name = str(weight_node.target)
-    pair_rule = exact and needs_pair_rule(node, name, graph_module)
-    grid = grids.get(name) or grid_for(weight.detach(), pair_rule=pair_rule)
+    pair_rule = exact and needs_pair_rule(node, weight)
+    # The weights of a mean or of padding are exact as they are, and must stay so.
+    short = short_scales and isinstance(weight, nn.Parameter)
+    grid = grids.get(name)
+    if grid is None:
+        grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short)
+    elif short:
+        grid = replace(grid, scale=short_scale(grid.scale, up=False))
     grids[name] = grid
+    trains = isinstance(weight, nn.Parameter) and weight.requires_grad and grid.trains
     module_name = name.replace(".", "_") + "_grid"
-    graph_module.add_submodule(module_name, GridWeight(grid, pair_rule=pair_rule))
+    graph_module.add_submodule(module_name, GridWeight(grid, pair_rule=pair_rule, trains=trains))
     with graph_module.graph.inserting_after(weight_node):
         call = graph_module.graph.call_module(module_name)
     call.meta["weight_name"] = name

@@ -5,17 +5,33 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from exporter.compress.magnitude import check_finite
 from exporter.inputs import InputSpec
+from exporter.quantize.best import Best, Search
+from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture
-from exporter.quantize.fold import Grids, fold_batch_norm, fold_input_affine
+from exporter.quantize.equalize import equalize
+from exporter.quantize.float_layers import float_weights
+from exporter.quantize.fold import (
+    Grids,
+    fold_batch_norm,
+    fold_input_affine,
+    takes_input_affine,
+)
+from exporter.quantize.lockstep import fitting_count, twin_of
 from exporter.quantize.plan import Plan, assign, make_plan
 from exporter.quantize.qat import prepare
-from exporter.quantize.ranges import measure_ranges
+from exporter.quantize.ranges import Method, measure_ranges
+from exporter.quantize.refine import Tick, refine
+from exporter.quantize.rewrites import normalise, simplify
+from exporter.quantize.rewrites.affine import affine_input
+from exporter.quantize.samples import Samples
 
 
 @dataclass
@@ -25,10 +41,35 @@ class Prepared:
     Attributes:
         graph_module: takes what `InputSpec.to_graph` gives.
         plan: its scales.
+        real: the float graph that was quantized, for comparison; None where nothing asked for it.
+        best: what was tried and chosen; None unless that was asked for.
+        notes: what was asked for and not done, with the reason.
     """
 
     graph_module: GraphModule
     plan: Plan
+    real: GraphModule | None = None
+    best: Best | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How scales, rounding and biases are found without training.
+
+    Attributes:
+        method: of ranges; or "best", which tries all of this and measures.
+        equalize: give the channels of a value ranges alike (`exporter.quantize.equalize`).
+        rounding: round weights for the layer's output (`exporter.quantize.adaround`).
+        biases: take the shift of means back (`exporter.quantize.bias_correction`).
+        float_layers: layers that stay float, by name; "auto:N": the N whose weights cost most.
+    """
+
+    method: Method | Literal["best"] = "minmax"
+    equalize: bool = False
+    rounding: bool = False
+    biases: bool = False
+    float_layers: str | tuple[str, ...] = ()
 
 
 def folded(module: nn.Module, spec: InputSpec, grids: Grids | None = None) -> GraphModule:
@@ -41,10 +82,14 @@ def folded(module: nn.Module, spec: InputSpec, grids: Grids | None = None) -> Gr
 
     Raises:
         UnsupportedError: a part that cannot be captured or folded.
+        WeightError: a parameter that holds NaN or infinity, by its name.
     """
+    check_finite(module.named_parameters())
     example = torch.zeros((2, *spec.shape[1:]))
     graph_module = capture(copy.deepcopy(module), example)
+    normalise(graph_module, spec.shape[1:])
     fold_batch_norm(graph_module, {} if grids is None else grids)
+    simplify(graph_module, spec.shape[1:])
     return graph_module
 
 
@@ -55,6 +100,9 @@ def prepare_module(
     *,
     grids: Grids | None = None,
     exact: bool = True,
+    short_scales: bool = True,
+    calibration: Calibration = Calibration(),
+    tick: Tick = lambda note: None,
 ) -> Prepared:
     """Capture, fold, plan, calibrate and put quantizers in place.
 
@@ -64,18 +112,75 @@ def prepare_module(
         samples: batches of the data set to calibrate with.
         grids: grids of weights that were trained on levels; others get one here.
         exact: the rules that make two runtimes agree bit for bit.
+        short_scales: give weights scales with short mantissas, which pack into a third.
+        calibration: how scales, rounding and biases are found.
+        tick: told of what is done behind the first pass over the samples.
 
     Raises:
         UnsupportedError: a part that has no int8 form.
-        RecipeError: samples that do not fit the input.
+        RecipeError: samples that do not fit the input, or a float layer that there is none of.
     """
     grids = dict(grids or {})
     graph_module = folded(module, spec, grids)
     scale = spec.frame_scale()
     if scale is not None:
         factor, shift = (torch.from_numpy(a).float() for a in spec.residual_affine())
-        fold_input_affine(graph_module, factor, shift, grids)
-    plan = make_plan(graph_module, scale)
-    ranges = measure_ranges(graph_module, plan, (spec.to_graph(batch) for batch in samples))
-    assign(plan, ranges, exact=exact)
-    return Prepared(prepare(graph_module, plan, grids), plan)
+        if takes_input_affine(graph_module):
+            fold_input_affine(graph_module, factor, shift, grids)
+        elif not (bool((factor == 1).all()) and bool((shift == 0).all())):
+            affine_input(graph_module, factor, shift)
+    kept = Samples(spec, samples)
+    float_names: tuple[str, ...] = ()
+    if calibration.float_layers:
+        float_names = float_weights(graph_module, calibration.float_layers, scale, kept)
+    if calibration.method == "best":
+        best = Search(
+            graph_module,
+            scale,
+            kept,
+            grids,
+            exact=exact,
+            short_scales=short_scales,
+            float_weights=float_names,
+            progress=tick,
+        ).run()
+        return Prepared(best.prepared, best.plan, best.real, best)
+    if calibration.equalize:
+        equalize(graph_module, kept, grids)
+    plan = make_plan(graph_module, scale, float_names)
+    corrects = calibration.biases or calibration.rounding
+    passes_once = not (corrects or calibration.equalize or calibration.float_layers)
+    batches = (spec.to_graph(batch) for batch in samples) if passes_once else kept
+    assign(
+        graph_module,
+        plan,
+        measure_ranges(graph_module, plan, batches, calibration.method),
+        exact=exact,
+        short_scales=short_scales,
+    )
+    if not corrects:
+        return Prepared(prepare(graph_module, plan, grids), plan)
+    real = twin_of(graph_module)
+    trained = dict(grids)
+    prepare(graph_module, plan, grids)
+    fitting, _ = kept.pick(fitting_count(real))
+    count = sum(len(batch) for batch in fitting)
+    enough = count >= FEWEST_SAMPLES
+    refine(
+        real,
+        graph_module,
+        fitting,
+        rounding=calibration.rounding,
+        biases=calibration.biases and enough,
+        trained=trained,
+        tick=tick,
+    )
+    notes = () if enough or not calibration.biases else (_too_few(count),)
+    return Prepared(graph_module, plan, real, notes=notes)
+
+
+def _too_few(count: int) -> str:
+    return (
+        f"biases were not corrected: {count} sample(s) to measure their error on are fewer than "
+        f"{FEWEST_SAMPLES}, from which on it gains; give more calibration samples"
+    )

@@ -4,33 +4,97 @@
 - activation: fused into the compute operator before it, when nothing else reads that one
 - share: moves or selects values; its output has the scale of its input
 - join: all its inputs and its output have one scale
+- index: gives positions or plain integers, which have no scale
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.fx import Node
 
 from exporter.errors import UnsupportedError
-
-ATEN = torch.ops.aten
+from exporter.quantize.edit import ATEN, argument, shape_of
+from exporter.quantize.scheme import ActivationScale
 
 CONVOLUTIONS = {ATEN.conv2d.default, ATEN.conv2d.padding}
 DENSE = {ATEN.linear.default}
-ADDITIONS = {ATEN.add.Tensor}
+WEIGHTED = CONVOLUTIONS | DENSE
+ADDITIONS = {ATEN.add.Tensor, ATEN.sub.Tensor}
+PRODUCTS = {ATEN.mul.Tensor}
+MATRIX_PRODUCTS = {ATEN.matmul.default, ATEN.bmm.default}
+QUOTIENTS = {ATEN.div.Tensor}
 MEANS = {ATEN.mean.dim}
-COMPUTE = CONVOLUTIONS | DENSE | ADDITIONS | MEANS
-ACTIVATIONS = {ATEN.relu.default, ATEN.hardtanh.default, ATEN.relu6.default}
-SHARE = {
-    ATEN.max_pool2d.default,
-    ATEN.flatten.using_ints,
-    ATEN.view.default,
-    ATEN.reshape.default,
-    ATEN.contiguous.default,
+SUMS = {ATEN.sum.dim_IntList}
+INTERPOLATIONS = {ATEN.upsample_bilinear2d.vec, ATEN.avg_pool2d.default}
+NORMALIZATIONS = {ATEN.layer_norm.default, ATEN.instance_norm.default}
+REQUANTIZE = ATEN.clone.default
+"""Gives a value another scale; `exporter.quantize.plan` puts it where a fixed one meets others."""
+
+POINTWISE = {
+    ATEN.abs.default,
+    ATEN.elu.default,
+    ATEN.exp.default,
+    ATEN.gelu.default,
+    ATEN.hardsigmoid.default,
+    ATEN.hardswish.default,
+    ATEN.leaky_relu.default,
+    ATEN.mish.default,
+    ATEN.neg.default,
+    ATEN.pow.Tensor_Scalar,
+    ATEN.prelu.default,
+    ATEN.reciprocal.default,
+    ATEN.rsqrt.default,
+    ATEN.rsub.Scalar,
+    ATEN.sqrt.default,
+    ATEN.square.default,
 }
-JOIN = {ATEN.cat.default}
+"""Functions of one value. With a number for its second operand, so are + - * / and ** ."""
+
+PROBABILITY = ActivationScale.of(1.0 / 256.0, -128)
+FIXED: dict[Any, ActivationScale] = {
+    ATEN.sigmoid.default: PROBABILITY,
+    ATEN.softmax.int: PROBABILITY,
+    ATEN.hardsigmoid.default: PROBABILITY,
+    ATEN.tanh.default: ActivationScale.of(1.0 / 128.0, 0),
+}
+"""Functions with bounds of their own: both runtimes have kernels for these very scales."""
+
+COMPUTE = (
+    WEIGHTED
+    | ADDITIONS
+    | PRODUCTS
+    | MATRIX_PRODUCTS
+    | QUOTIENTS
+    | MEANS
+    | SUMS
+    | INTERPOLATIONS
+    | NORMALIZATIONS
+    | POINTWISE
+    | set(FIXED)
+    | {REQUANTIZE}
+)
+FUSABLE = WEIGHTED | ADDITIONS | PRODUCTS
+ACTIVATIONS = {ATEN.relu.default, ATEN.hardtanh.default, ATEN.relu6.default, ATEN.clamp.default}
+SHARE = {
+    ATEN.amax.default,
+    ATEN.amin.default,
+    ATEN.expand.default,
+    ATEN.index_select.default,
+    ATEN.max_pool2d.default,
+    ATEN.pad.default,
+    ATEN.permute.default,
+    ATEN.pixel_shuffle.default,
+    ATEN.slice.Tensor,
+    ATEN.topk.default,
+    ATEN.upsample_nearest2d.vec,
+    ATEN.reshape.default,
+}
+JOIN = {ATEN.cat.default, ATEN.minimum.default, ATEN.maximum.default}
+INDEX = {ATEN.argmax.default, ATEN.argmin.default, ATEN.to.dtype, ATEN.sym_size.int}
 
 
 def check_supported(node: Node) -> None:
@@ -39,58 +103,118 @@ def check_supported(node: Node) -> None:
     Raises:
         UnsupportedError: with the node's name, the reason and what to do.
     """
-    target = node.target
-    if target not in COMPUTE | ACTIVATIONS | SHARE | JOIN:
-        supported = ", ".join(sorted(_short(t) for t in COMPUTE | ACTIVATIONS | SHARE | JOIN))
+    known = COMPUTE | ACTIVATIONS | SHARE | JOIN | INDEX
+    if node.target not in known and not is_part(node):
+        supported = ", ".join(sorted({_short(target) for target in known}))
         raise UnsupportedError(
             node.name,
-            str(target),
+            _short(node.target),
             "this operator has no int8 form yet",
             f"replace it in the model by operators among: {supported}",
         )
-    if target in ADDITIONS and not all(isinstance(arg, Node) for arg in node.args[:2]):
-        raise UnsupportedError(
-            node.name, "Add", "it adds a constant", "fold the constant into a bias"
-        )
-    if target is ATEN.hardtanh.default and hardtanh_range(node) != (0.0, 6.0):
-        raise UnsupportedError(
-            node.name,
-            "Clip",
-            f"its range is {hardtanh_range(node)}, and only ReLU6's [0, 6] is supported",
-            "use nn.ReLU6 or nn.ReLU",
-        )
-    if target in MEANS and not _is_global_mean(node):
-        raise UnsupportedError(
-            node.name,
-            str(target),
-            "it is not the mean over height and width",
-            "use nn.AdaptiveAvgPool2d(1) or x.mean((2, 3))",
-        )
+    check = _CHECKS.get(node.target)
+    reason, remedy = check(node) if check is not None else ("", "")
+    if reason:
+        raise UnsupportedError(node.name, _short(node.target), reason, remedy)
 
 
-def hardtanh_range(node: Node) -> tuple[float, float]:
-    """The clip's limits; PyTorch's defaults where they are left out."""
-    limits = [*node.args[1:3], *(-1.0, 1.0)[len(node.args) - 1 :]]
-    return float(limits[0]), float(limits[1])
+def is_part(node: Node) -> bool:
+    """Whether it takes one result of an operator that has several."""
+    return getattr(node.target, "__name__", "") == "getitem"
 
 
-def upper_limit(node: Node) -> float:
-    """The largest value that an activation lets through."""
-    return math.inf if node.target is ATEN.relu.default else 6.0
+def is_index(node: Node) -> bool:
+    """Whether a node gives plain integers: positions, sizes, casts."""
+    if node.target in INDEX:
+        return True
+    return is_part(node) and bool(node.args[0].target is ATEN.topk.default and node.args[1] == 1)
 
 
-def spatial_size(node: Node) -> int:
-    """How many values each mean is taken over: height * width of the input."""
-    shape = node.args[0].meta["val"].shape
-    return int(shape[2]) * int(shape[3])
+def is_pointwise(node: Node) -> bool:
+    """Whether a node is a function of one value."""
+    if node.target in POINTWISE or node.target is REQUANTIZE or node.target in FIXED:
+        return node.target is not ATEN.softmax.int
+    arithmetic = ADDITIONS | PRODUCTS | QUOTIENTS
+    return node.target in arithmetic and not all(isinstance(arg, Node) for arg in node.args[:2])
 
 
-def _is_global_mean(node: Node) -> bool:
-    rank = len(node.args[0].meta["val"].shape)
-    if rank != 4:
-        return False
-    return sorted(int(axis) % rank for axis in node.args[1]) == [2, 3]
+def clip_range(node: Node) -> tuple[float, float]:
+    """The smallest and largest value that an activation lets through."""
+    if node.target is ATEN.relu.default:
+        return 0.0, math.inf
+    if node.target is ATEN.relu6.default:
+        return 0.0, 6.0
+    missing = (-1.0, 1.0) if node.target is ATEN.hardtanh.default else (-math.inf, math.inf)
+    low, high = argument(node, 1, missing[0]), argument(node, 2, missing[1])
+    return float(low), float(high)
+
+
+def starts_at_zero(node: Node) -> bool:
+    """Whether an activation is a ReLU, capped or not: saturation can do its work."""
+    return node.target in ACTIVATIONS and clip_range(node)[0] == 0.0
+
+
+def reduced_count(node: Node) -> int:
+    """How many values each mean or sum is taken over."""
+    shape = shape_of(node.args[0])
+    count = 1
+    for axis in reduced_axes(node):
+        count *= shape[axis]
+    return count
+
+
+def reduced_axes(node: Node) -> list[int]:
+    """The axes that a mean or sum is taken over, counted from the first."""
+    rank = len(shape_of(node.args[0]))
+    axes: Any = argument(node, 1) or range(rank)
+    return [axis % rank for axis in ([axes] if isinstance(axes, int) else axes)]
 
 
 def _short(target: object) -> str:
-    return str(target).removeprefix("aten.").split(".")[0]
+    return str(target).removeprefix("aten.").split(".", maxsplit=1)[0]
+
+
+def _keeps_batch(node: Node) -> tuple[str, str]:
+    if 0 in reduced_axes(node):
+        return "it goes over the batch", "reduce over the other axes"
+    return "", ""
+
+
+def _window_is_plain(node: Node) -> tuple[str, str]:
+    if argument(node, 6) is not None:
+        return "it rounds sizes up and has a divisor of its own", "leave one of the two out"
+    return "", ""
+
+
+def _only_last_axis(node: Node) -> tuple[str, str]:
+    if len(argument(node, 1)) != 1:
+        return "it normalises over several axes", "normalise over the last axis"
+    return "", ""
+
+
+def _constant_index(node: Node) -> tuple[str, str]:
+    if node.args[2].op != "get_attr":
+        return "its positions are computed", "index with a constant"
+    return "", ""
+
+
+def _no_other_scale(node: Node) -> tuple[str, str]:
+    if node.target is ATEN.add.Tensor and node.kwargs.get("alpha", 1) != 1:
+        return "it scales its second operand", "multiply first"
+    return "", ""
+
+
+def _known_rounding(node: Node) -> tuple[str, str]:
+    if node.args[1] not in (torch.int32, torch.int64):
+        return f"it casts to {node.args[1]}", "cast outside of the model"
+    return "", ""
+
+
+_CHECKS: dict[Any, Callable[[Node], tuple[str, str]]] = {
+    **dict.fromkeys(MEANS | SUMS, _keeps_batch),
+    **dict.fromkeys(ADDITIONS, _no_other_scale),
+    ATEN.avg_pool2d.default: _window_is_plain,
+    ATEN.layer_norm.default: _only_last_axis,
+    ATEN.index_select.default: _constant_index,
+    ATEN.to.dtype: _known_rounding,
+}

@@ -94,6 +94,23 @@ def weight_scale(weight: torch.Tensor, *, pair_rule: bool) -> torch.Tensor:
     return torch.where(largest > 0, scale, fallback).float()
 
 
+SCALE_BITS = 8
+"""Mantissa bits of a short scale: half a unit in the last place is 0.2 % to 0.4 % of it."""
+
+
+def short_scale(scale: torch.Tensor, *, up: bool) -> torch.Tensor:
+    """Scales with a mantissa of `SCALE_BITS`, float32: a third of their bytes in a package.
+
+    Args:
+        scale: positive, any shape.
+        up: never smaller than it was, so that what it covers stays covered; else the nearest.
+    """
+    mantissa, exponent = torch.frexp(scale.float())
+    parts = mantissa * (1 << SCALE_BITS)
+    short = torch.ceil(parts) if up else torch.round(parts)
+    return torch.ldexp(short / (1 << SCALE_BITS), exponent)
+
+
 def to_grid(weight: torch.Tensor, scale: torch.Tensor, *, pair_rule: bool) -> torch.Tensor:
     """Round a weight to its grid.
 
@@ -106,7 +123,8 @@ def to_grid(weight: torch.Tensor, scale: torch.Tensor, *, pair_rule: bool) -> to
         Integers as float, in [-127, 127].
     """
     shape = (-1,) + (1,) * (weight.dim() - 1)
-    integers = torch.round(weight / scale.reshape(shape)).clamp(-WEIGHT_MAX, WEIGHT_MAX)
+    # In place: training rounds every weight at every step.
+    integers = (weight / scale.reshape(shape)).round_().clamp_(-WEIGHT_MAX, WEIGHT_MAX)
     return limit_pairs(integers) if pair_rule else integers
 
 
@@ -116,13 +134,37 @@ def limit_pairs(integers: torch.Tensor) -> torch.Tensor:
     Magnitudes only shrink, by half of the excess each, first in OIHW then in OHWI order; so the
     second order cannot break what the first has mended.
     """
-    if float(integers.abs().max()) <= PAIR_MAX // 2:
+    if keeps_pair_rule(integers):
         return integers
     limited = _limit_rows(integers.flatten(1)).reshape(integers.shape)
     if integers.dim() == 4:
         last = limited.permute(0, 2, 3, 1)
         limited = _limit_rows(last.flatten(1)).reshape(last.shape).permute(0, 3, 1, 2)
     return limited.contiguous()
+
+
+def keeps_pair_rule(integers: torch.Tensor) -> bool:
+    """Whether no two adjacent integers of one sign sum to more than `PAIR_MAX`.
+
+    Those of unlike signs never do, so sums alone tell. Training asks at every step.
+
+    Args:
+        integers: [out, in, kh, kw] or [out, in], in [-127, 127].
+    """
+    sums = [_sums_of_pairs(integers.flatten(1))]
+    if integers.dim() == 4 and integers.shape[1] % 2 == 0:
+        # In OHWI order, too, pairs are neighbours along the input channels.
+        sums.append(integers[:, 0::2] + integers[:, 1::2])
+    elif integers.dim() == 4:
+        sums.append(_sums_of_pairs(integers.permute(0, 2, 3, 1).flatten(1)))
+    ends = [end for pairs in sums if pairs.numel() for end in pairs.aminmax()]
+    return all(abs(float(end)) <= PAIR_MAX for end in ends)
+
+
+def _sums_of_pairs(rows: torch.Tensor) -> torch.Tensor:
+    """[out, n] to [out, n // 2]; the last of an odd row is alone."""
+    even = rows.shape[1] // 2 * 2
+    return rows[:, 0:even:2] + rows[:, 1:even:2]
 
 
 def _limit_rows(rows: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,59 @@
+"""Resizing to a size → by a factor, or from one pixel → expand; pixel unshuffle → convolution."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.fx import GraphModule, Node
+
+from exporter.quantize.edit import ATEN, add_parameter, argument, calls, insert, remove, shape_of
+
+_UPSAMPLES = (ATEN.upsample_nearest2d.vec, ATEN.upsample_bilinear2d.vec)
+
+
+def lower_resizing(graph_module: GraphModule) -> int:
+    """Rewrite a graph in place; return how many nodes were changed."""
+    count = 0
+    for node in calls(graph_module, *_UPSAMPLES):
+        count += _upsample(graph_module, node)
+    for node in calls(graph_module, ATEN.pixel_unshuffle.default):
+        count += _unshuffle(graph_module, node)
+    return count
+
+
+def _upsample(graph_module: GraphModule, node: Node) -> int:
+    source, shape = node.args[0], shape_of(node)
+    size = shape_of(source)[2:]
+    if size == shape[2:]:
+        remove(graph_module, node, source)
+        return 1
+    if size == (1, 1):
+        sizes = [-1, -1, *shape[2:]]
+        whole = insert(graph_module, node, ATEN.expand.default, source, sizes, shape=shape)
+        remove(graph_module, node, whole)
+        return 1
+    if argument(node, 1) is None:
+        return 0
+    factors = [_factor(have, want) for have, want in zip(size, shape[2:], strict=True)]
+    node.args = (source, None, *node.args[2:-1], factors)
+    return 1
+
+
+def _factor(have: int, want: int) -> float:
+    """A float32 factor whose product with `have`, rounded down, is `want`."""
+    factor = np.float32(want) / np.float32(have)
+    if int(factor * np.float32(have)) < want:
+        factor = np.nextafter(factor, np.float32(np.inf))
+    return float(factor)
+
+
+def _unshuffle(graph_module: GraphModule, node: Node) -> int:
+    """Pixel unshuffle → depthwise convolution that picks one pixel for each output channel."""
+    source, step = node.args
+    channels = shape_of(source)[1]
+    picks = torch.eye(step * step).reshape(step * step, 1, step, step).repeat(channels, 1, 1, 1)
+    weight = add_parameter(graph_module, f"{node.name}_weight", picks, node, trains=False)
+    arguments = (source, weight, None, [step, step], [0, 0], [1, 1], channels)
+    result = insert(graph_module, node, ATEN.conv2d.default, *arguments, shape=shape_of(node))
+    remove(graph_module, node, result)
+    return 1
