@@ -33,7 +33,8 @@ def layer_step(weight: torch.Tensor, step_in_rms: float) -> float:
 
 def to_levels(weight: torch.Tensor, step: float) -> torch.Tensor:
     """The integers of a weight on its grid, as float."""
-    return torch.round(weight / step).clamp(-LARGEST_LEVEL, LARGEST_LEVEL)
+    # In place: training rounds every weight at every step.
+    return (weight / step).round_().clamp_(-LARGEST_LEVEL, LARGEST_LEVEL)
 
 
 class RoundToLevels(torch.autograd.Function):
@@ -42,11 +43,14 @@ class RoundToLevels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: torch.Tensor, step: float) -> torch.Tensor:
         """Any shape to the same shape."""
-        ctx.save_for_backward(weight.abs() <= (LARGEST_LEVEL + 0.5) * step)
-        return to_levels(weight, step) * step
+        limit = (LARGEST_LEVEL + 0.5) * step
+        low, high = (float(end) for end in weight.aminmax())
+        # As a rule all weights lie within the levels: then there is nothing to keep.
+        ctx.save_for_backward(weight.abs() <= limit if max(-low, high) > limit else None)
+        return to_levels(weight, step).mul_(step)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """The gradient, where the weight lies within the levels."""
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None
+        return gradients[0] if inside is None else gradients[0] * inside, None

@@ -1,13 +1,21 @@
-"""Unstructured pruning by magnitude: the smallest weights of the whole network go first."""
+"""Unstructured pruning by magnitude: over the whole network, or to a density for each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 
+from exporter.errors import WeightError
 
-def global_masks(weights: Mapping[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:
+CHUNK = 1 << 22
+HALF_BITS = 16
+
+Weights = Mapping[str, torch.Tensor]
+Masks = dict[str, torch.Tensor]
+
+
+def global_masks(weights: Weights, sparsity: float) -> Masks:
     """Masks that keep the largest (1 - sparsity) of all weights together.
 
     Args:
@@ -19,22 +27,95 @@ def global_masks(weights: Mapping[str, torch.Tensor], sparsity: float) -> dict[s
         that no layer goes dead.
 
     Raises:
-        ValueError: a sparsity outside [0, 1), or a weight that is not finite (its name is given).
+        ValueError: a sparsity outside [0, 1).
+        WeightError: a weight that is not finite; its name is given.
+    """
+    check_sparsity(sparsity)
+    check_finite(weights.items())
+    total = sum(weight.numel() for weight in weights.values())
+    pruned = int(sparsity * total)
+    if pruned == 0:
+        return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
+    threshold = kth_magnitude(weights.values(), pruned)
+    return {name: _above(weight, threshold) for name, weight in weights.items()}
+
+
+def layer_masks(weights: Weights, densities: Mapping[str, float]) -> Masks:
+    """Masks that keep the largest weights of each layer, to a density in [0, 1] of its own.
+
+    Raises:
+        WeightError: a weight that is not finite; its name is given.
+    """
+    check_finite(weights.items())
+    masks = {}
+    for name, weight in weights.items():
+        pruned = round((1.0 - densities[name]) * weight.numel())
+        if pruned == 0:
+            masks[name] = torch.ones_like(weight, dtype=torch.bool)
+        else:
+            masks[name] = _above(weight, kth_magnitude([weight], pruned))
+    return masks
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Refuse a share of zeros outside [0, 1).
+
+    Raises:
+        ValueError: it is.
     """
     if not 0.0 <= sparsity < 1.0:
         raise ValueError(f"sparsity must be in [0, 1), not {sparsity}")
-    magnitudes = {name: weight.detach().abs() for name, weight in weights.items()}
-    for name, magnitude in magnitudes.items():
-        if not bool(torch.isfinite(magnitude).all()):
-            raise ValueError(f"weight '{name}' holds NaN or infinity")
-    if not magnitudes:
-        return {}
-    everything = torch.cat([magnitude.flatten() for magnitude in magnitudes.values()])
-    pruned = int(sparsity * everything.numel())
-    if pruned == 0:
-        return {name: torch.ones_like(m, dtype=torch.bool) for name, m in magnitudes.items()}
-    threshold = everything.kthvalue(pruned).values
-    return {
-        name: (magnitude > threshold) | (magnitude >= magnitude.max())
-        for name, magnitude in magnitudes.items()
-    }
+
+
+def check_finite(named: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        WeightError: with the name of the first tensor that holds one, and how many.
+    """
+    for name, tensor in named:
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise WeightError(
+                f"'{name}' holds NaN or infinity",
+                expected="finite weights",
+                found=f"{bad} of {tensor.numel()} values are not",
+                remedy="lower the learning rate, or start from sound weights",
+            )
+
+
+def kth_magnitude(tensors: Iterable[torch.Tensor], k: int) -> float:
+    """The k-th smallest magnitude of finite tensors, k from 1; exact for float32.
+
+    Magnitudes are ordered as their bit patterns are, so that two histograms of half a pattern each
+    find it, in memory that does not grow with the network.
+    """
+    kept = list(tensors)
+    upper = sum(_histogram(bits >> HALF_BITS) for bits in _patterns(kept))
+    high, below = _place(upper, k)
+    lower = sum(_histogram(bits[(bits >> HALF_BITS) == high] & 0xFFFF) for bits in _patterns(kept))
+    low, _ = _place(lower, k - below)
+    return float(torch.tensor((high << HALF_BITS) | low, dtype=torch.int32).view(torch.float32))
+
+
+def _patterns(tensors: list[torch.Tensor]) -> Iterator[torch.Tensor]:
+    """Bit patterns of magnitudes, int32, in chunks."""
+    for tensor in tensors:
+        for chunk in tensor.detach().flatten().split(CHUNK):
+            yield chunk.float().abs().view(torch.int32)
+
+
+def _histogram(values: torch.Tensor) -> torch.Tensor:
+    return torch.bincount(values, minlength=1 << HALF_BITS).cpu()
+
+
+def _place(counts: torch.Tensor | int, k: int) -> tuple[int, int]:
+    """The bin of the k-th smallest value, and how many values lie below it."""
+    sums = torch.as_tensor(counts).cumsum(0)
+    bin_ = int(torch.searchsorted(sums, torch.tensor(k)))
+    return bin_, int(sums[bin_ - 1]) if bin_ else 0
+
+
+def _above(weight: torch.Tensor, threshold: float) -> torch.Tensor:
+    magnitude = weight.detach().abs()
+    return (magnitude > threshold) | (magnitude >= magnitude.max())
