@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from exporter.build import replacing, sha256_of
+from exporter.build import sha256_of
+from exporter.compress.widths import Widths, narrow
 from exporter.errors import RecipeError
 from exporter.inputs import InputSpec
 from exporter.progress import Advance, Reporter
 from exporter.recipe import Recipe, resolve
+from exporter.train.checkpoint import write_tensors
+from exporter.train.team import Team
 
 Figures = dict[str, float]
 
@@ -30,12 +35,20 @@ class Context:
         folder: where the recipe's modules are imported from.
         directory: the build directory.
         reporter: what progress is told to.
+        team: the processes that train together.
+        resume: take up what an interrupted run has left.
+        key: of everything that the stage which runs now depends on.
+        accuracy: behind the stage before, in [0, 1], where it was measured.
     """
 
     recipe: Recipe
     folder: Path
     directory: Path
     reporter: Reporter
+    team: Team = field(default_factory=Team)
+    resume: bool = False
+    key: str = ""
+    accuracy: float | None = None
 
     @property
     def spec(self) -> InputSpec:
@@ -50,41 +63,63 @@ class Context:
         """Where the weights after a training stage are."""
         return self.directory / "stages" / f"{stage}.safetensors"
 
-    def seed(self) -> None:
-        """Make what follows reproducible."""
-        torch.manual_seed(self.recipe.seed)
+    def save(self, path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        """Write tensors as safetensors, whole or not at all; the main process does it."""
+        if self.team.main:
+            write_tensors(path, tensors)
 
-    def module(self, state: Path | None = None) -> nn.Module:
+    def seed(self) -> None:
+        """Make what follows reproducible, whichever generator the user's own code draws from."""
+        torch.manual_seed(self.recipe.seed)
+        np.random.seed(self.recipe.seed % 2**32)  # noqa: NPY002
+        random.seed(self.recipe.seed)
+
+    def module(self, state: Path | None = None, widths: Widths | None = None) -> nn.Module:
         """The user's module, with the weights of a stage if one is named.
+
+        `widths` are what channel pruning left, for the stages behind it.
 
         Raises:
             RecipeError: the factory fails or gives no module, or the weights do not fit.
         """
         section = self.recipe.model
-        factory = resolve(section.factory, self.folder)
+        return self.made(section.factory, section.arguments, state, widths)
+
+    def made(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        state: Path | None,
+        widths: Widths | None = None,
+    ) -> nn.Module:
+        """The module that a callable gives, with weights if they are named; raises as `module`."""
+        factory = resolve(name, self.folder)
         self.seed()
         try:
-            module = factory(**section.arguments)
+            module = factory(**arguments)
         except Exception as error:
             raise RecipeError(
-                f"'{section.factory}' fails", found=f"{type(error).__name__}: {error}"
+                f"'{name}' fails", found=f"{type(error).__name__}: {error}"
             ) from error
         if not isinstance(module, nn.Module):
             raise RecipeError(
-                f"'{section.factory}' gives no model",
+                f"'{name}' gives no model",
                 expected="a torch.nn.Module",
                 found=type(module).__name__,
             )
+        if widths is not None:
+            narrow(module, widths)
         if state is not None:
             load_weights(module, state)
         return module
 
     def dataset(self, name: str) -> Dataset[Any]:
-        """A data set of the recipe: "train", "test" or "calibration"."""
+        """A data set of the recipe: "train", "test", "validation" or "calibration"."""
         data = self.recipe.data
         names = {
             "train": data.train,
             "test": data.test,
+            "validation": data.validation or data.test,
             "calibration": data.calibration or data.train,
         }
         factory_name = names[name]
@@ -148,14 +183,6 @@ def bar(advance: Advance, steps: Iterable[Any], note: str = "") -> Iterator[Any]
     for step in steps:
         yield step
         advance(1, note)
-
-
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors, whole or not at all."""
-    from safetensors.torch import save_file
-
-    with replacing(path) as temporary:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from devices.session import open_device
+from exporter.benching import bench_document
 from exporter.build import (
     ACCURACY,
     BENCH,
@@ -18,13 +18,12 @@ from exporter.build import (
     Accuracy,
     AccuracyRow,
     Artifact,
-    Bench,
-    BenchRow,
     Manifest,
     StageAccuracy,
     load_json,
     save_json,
 )
+from exporter.measuring import Plan, measure
 from exporter.stages.context import Context, Figures
 from exporter.stages.ship import golden_samples, save_npz
 from exporter.verify.certificate import certify
@@ -32,7 +31,13 @@ from exporter.verify.parity import run_artifact, top1
 
 CHUNK_BYTES = 128 * 2**20
 RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "ort": "ONNX Runtime"}
-STAGE_TITLES = {"train": "fp32", "prune": "pruned", "share": "shared", "quantize": "QAT"}
+STAGE_TITLES = {
+    "train": "fp32",
+    "channels": "narrowed",
+    "prune": "pruned",
+    "share": "shared",
+    "quantize": "QAT",
+}
 
 
 def verify(context: Context) -> Figures:
@@ -132,23 +137,15 @@ def bench(context: Context) -> Figures:
     if section is None:
         raise ValueError("the recipe has no [bench] section")
     manifest = load_json(context.directory / MANIFEST, Manifest)
-    rows = []
     with (
         context.reporter.stage("measure", len(manifest.artifacts)) as advance,
         open_device("local") as session,
     ):
-        state = session.state()
-        for artifact in manifest.artifacts:
-            report = session.bench(
-                context.directory / artifact.path, threads=section.threads, seconds=section.seconds
-            )
-            row = BenchRow.model_validate(report.row, from_attributes=True)
-            rows.append(row.model_copy(update={"artifact": artifact.name}))
-            advance(1, f"{artifact.name} {row.p50_ms:.3f} ms")
-    document = Bench(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=tuple(rows),
-        device_state={session.name: state.to_dict()},
-    )
-    save_json(context.directory / BENCH, document)
+        plan = Plan(
+            tuple(context.directory / artifact.path for artifact in manifest.artifacts),
+            threads=section.threads,
+            seconds=section.seconds,
+        )
+        measured = measure(session, plan, lambda text: advance(int("ms" in text), text))
+    save_json(context.directory / BENCH, bench_document({session.name: measured.benched}))
     return {}

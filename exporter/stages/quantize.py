@@ -5,14 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 import torch
 
-from exporter.build import replacing
+from exporter.build import replacing, save_json
 from exporter.graph.canonical import canonicalise
 from exporter.onnx_export import to_onnx
+from exporter.quantize.compact import coarsen_biases
 from exporter.quantize.finish import Trained, finish
-from exporter.quantize.quantize import Prepared, prepare_module
-from exporter.recipe import FitSection
-from exporter.stages.context import Context, Figures, bar, save_tensors
-from exporter.stages.train import run_fit, trained_module
+from exporter.quantize.quantize import Calibration, Prepared, prepare_module
+from exporter.recipe import QuantizeSection
+from exporter.stages.context import Context, Figures, bar
+from exporter.stages.fitting import Subject, run_fit
+from exporter.stages.train import trained_module
 from exporter.train import evaluate
 
 
@@ -28,20 +30,31 @@ def quantize(context: Context) -> Figures:
             bar(advance, context.calibration()),
             grids=grids,
             exact=section.exact,
+            short_scales=section.small_parts,
+            calibration=_calibration(section),
+            tick=lambda note: advance(0, note),
         )
     if section.epochs:
-        fit_section = FitSection(epochs=section.epochs, lr=section.lr, weight_decay=0.0)
-        run_fit(context, prepared.graph_module, fit_section, "QAT", to_model=context.spec.to_graph)
+        subject = Subject("quantize", prepared.graph_module, to_model=context.spec.to_graph)
+        run_fit(context, subject, section.fitting(), "QAT")
+    if not context.team.main:
+        return {}
+    for note in prepared.notes:
+        context.reporter.warn(note)
+    _record_ptq(context, prepared)
+    if section.small_parts:
+        coarsen_biases(prepared.graph_module)
     figures = _figures(context, prepared)
     graph_module, trained = finish(prepared.graph_module)
     with context.reporter.stage("export to ONNX", 2) as advance:
         example = torch.zeros((2, *context.spec.shape[1:]))
-        model = to_onnx(graph_module, example, context.recipe.name)
+        model = to_onnx(graph_module, example, context.recipe.name, context.recipe.output.names)
         advance(1, "")
         canonicalise(
             model,
             dtype=context.spec.dtype,
             integer_outputs=context.recipe.output.dtype == "int8",
+            kept_float=sorted(prepared.plan.float_weights),
         )
         save_onnx(model, context, "qdq.onnx")
         _save_trained(context, trained)
@@ -54,15 +67,40 @@ def save_onnx(model: ir.Model, context: Context, suffix: str) -> None:
         ir.save(model, temporary, format="protobuf")
 
 
+def _calibration(section: QuantizeSection) -> Calibration:
+    """What the recipe asks for; training makes good what these correct, and starts plain."""
+    trains = section.epochs > 0
+    return Calibration(
+        section.ptq,
+        equalize=section.equalize and not trains,
+        rounding=section.adaptive_rounding and not trains,
+        biases=section.bias_correction and not trains,
+        float_layers=section.float_layers,
+    )
+
+
+def _record_ptq(context: Context, prepared: Prepared) -> None:
+    """Write and show what `ptq = "best"` chose; nothing is left of a run before."""
+    path = context.path("ptq.json")
+    path.unlink(missing_ok=True)
+    if prepared.best is None:
+        return
+    from exporter.ptq import describe
+
+    choices = describe(prepared.best)
+    save_json(path, choices)
+    context.reporter.show(choices.table())
+
+
 def _figures(context: Context, prepared: Prepared) -> Figures:
-    from exporter.layers import entropy_bytes
+    from exporter.pack.estimate import weight_bytes
     from exporter.quantize.qat import GridWeight
 
     weights = [m.grid().integers for m in prepared.graph_module.modules() if type(m) is GridWeight]
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     figures = {
         "sparsity": zeros / max(1, sum(weight.numel() for weight in weights)),
-        "weight_bytes": sum(entropy_bytes(weight.numpy()) for weight in weights),
+        "weight_bytes": weight_bytes([weight.numpy() for weight in weights]),
     }
     if context.recipe.data.test is not None:
         loader = context.loader("test", shuffle=False)
@@ -80,4 +118,4 @@ def _save_trained(context: Context, trained: Trained) -> None:
     tensors["activation_zero_points"] = torch.tensor(
         [s.zero_point for s in scales], dtype=torch.int32
     )
-    save_tensors(context.path("trained.safetensors"), tensors)
+    context.save(context.path("trained.safetensors"), tensors)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,24 +18,30 @@ from exporter.build import (
     GOLDEN,
     MANIFEST,
     Artifact,
+    Companion,
     Manifest,
     PackageInfo,
+    Preprocessing,
     TensorInfo,
     replacing,
     save_json,
     sha256_of,
 )
+from exporter.errors import RecipeError
 from exporter.graph import passes
+from exporter.graph.layout import image_tensors
 from exporter.graph.model import Graph, Tensor
 from exporter.graph.read import load, read, read_file
+from exporter.metadata import TFLITE_ENTRY, describe
 from exporter.onnx_export import WithFrames, to_onnx
-from exporter.ort import mobile, qdq
+from exporter.ort import mobile, qdq, qoperator
 from exporter.pack import pack
 from exporter.quantize.quantize import folded
 from exporter.stages.context import Context, Figures, bar, sample_of
 from exporter.stages.quantize import save_onnx
 from exporter.tflite import lower_file
 from exporter.tflite.layout import shape_of
+from exporter.tflite.reader import read_tflite
 
 SHIPPED = (
     ("fp32.onnx", "onnx", "fp32"),
@@ -43,7 +50,17 @@ SHIPPED = (
     ("int8.onnx", "onnx", "int8"),
     ("int8.ort", "ort", "int8"),
 )
+ONNX_FORMS: dict[str, Callable[[ir.Model], ir.Model]] = {
+    "qoperator": qoperator.lower,
+    "s8s8": partial(qdq.lower, unsigned=False),
+}
 PACKED = ("int8.tflite", "int8.onnx", "int8.ort")
+COMPANIONS = {
+    f"int8.ort{mobile.CONFIG_SUFFIX}": "operators that a minimal build of ONNX Runtime needs",
+    "ptq.json": "what post-training quantization tried and chose",
+}
+"""Files beside the artifacts, where they were written."""
+
 VERSIONED = ("edgewright", "torch", "onnx", "onnxruntime", "ai-edge-litert", "numpy")
 
 
@@ -56,19 +73,27 @@ def float_files(context: Context) -> Figures:
         if spec.takes_frames:
             network = WithFrames(network, spec)
             example = torch.zeros((2, *spec.sample_shape), dtype=getattr(torch, spec.dtype))
-        model = to_onnx(network, example, context.recipe.name)
+        model = to_onnx(network, example, context.recipe.name, context.recipe.output.names)
+        passes.pool_padding(model)
         passes.clean(model)
         advance(1, "")
+        about = describe(spec, read(model), read_labels(context.recipe.output.labels))
+        about.write_to(model)
         save_onnx(model, context, "fp32.onnx")
-        lower_file(context.path("fp32.onnx"), context.path("fp32.tflite"))
+        entry = {TFLITE_ENTRY: about.text()}
+        lower_file(context.path("fp32.onnx"), context.path("fp32.tflite"), entry)
     return {}
 
 
 def integer_files(context: Context) -> Figures:
     """Lower the canonical graph to NAME.int8.tflite, .onnx and .ort."""
     canonical = load(context.path("qdq.onnx"))
-    with context.reporter.stage("lower to int8 files", 3) as advance:
-        lower_file(context.path("qdq.onnx"), context.path("int8.tflite"))
+    about = describe(context.spec, read(canonical), read_labels(context.recipe.output.labels))
+    about.write_to(canonical)
+    forms = context.recipe.output.onnx_forms
+    with context.reporter.stage("lower to int8 files", 3 + len(forms)) as advance:
+        entry = {TFLITE_ENTRY: about.text()}
+        lower_file(context.path("qdq.onnx"), context.path("int8.tflite"), entry)
         advance(1, "")
         save_onnx(qdq.lower(canonical), context, "int8.onnx")
         advance(1, "")
@@ -77,7 +102,17 @@ def integer_files(context: Context) -> Figures:
             ir.save(qdq.lower(canonical, unsigned=False), temporary, format="protobuf")
         mobile.convert(signed, context.path("int8.ort"))
         signed.unlink()
+        advance(1, "")
+        for form in bar(advance, forms):
+            save_onnx(ONNX_FORMS[form](canonical), context, f"int8.{form}.onnx")
     return {}
+
+
+def integer_paths(context: Context) -> tuple[Path, ...]:
+    """The int8 files of a recipe."""
+    forms = context.recipe.output.onnx_forms
+    more = (f"int8.ort{mobile.CONFIG_SUFFIX}", *(f"int8.{form}.onnx" for form in forms))
+    return tuple(context.path(suffix) for suffix in (*PACKED, *more))
 
 
 def golden_samples(context: Context, limit: int | None = None) -> Iterator[tuple[Any, Any]]:
@@ -151,7 +186,7 @@ def manifest(context: Context) -> Figures:
     real = read(load(context.path("fp32.onnx")))
     artifacts = tuple(
         _artifact(context, suffix, form, precision, canonical if precision == "int8" else real)
-        for suffix, form, precision in SHIPPED
+        for suffix, form, precision in (*SHIPPED, *_more_forms(context))
     )
     document = Manifest(
         name=context.recipe.name,
@@ -160,16 +195,58 @@ def manifest(context: Context) -> Figures:
         | {"python": platform.python_version(), "machine": platform.machine()},
         source=context.recipe.model.factory,
         artifacts=artifacts,
+        preprocessing=Preprocessing(mean=context.spec.mean, std=context.spec.std),
+        labels=read_labels(context.recipe.output.labels),
+        companions=_companions(context),
     )
     save_json(context.directory / MANIFEST, document)
     return {}
 
 
+def _companions(context: Context) -> tuple[Companion, ...]:
+    return tuple(
+        Companion(
+            path=path.name, bytes=path.stat().st_size, sha256=sha256_of(path), purpose=purpose
+        )
+        for suffix, purpose in COMPANIONS.items()
+        if (path := context.path(suffix)).is_file()
+    )
+
+
+def _more_forms(context: Context) -> list[tuple[str, str, str]]:
+    forms = context.recipe.output.onnx_forms
+    return [(f"int8.{form}.onnx", "onnx", "int8") for form in forms]
+
+
+def read_labels(path: Path | None) -> tuple[str, ...]:
+    """The lines of a text file.
+
+    Raises:
+        RecipeError: it cannot be read as text.
+    """
+    if path is None:
+        return ()
+    try:
+        return tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"[output] labels cannot be read: {path}",
+            expected="a text file with one label a line",
+            found=str(error),
+        ) from None
+
+
 def _artifact(context: Context, suffix: str, form: Any, precision: Any, graph: Graph) -> Artifact:
     path = context.path(suffix)
     package = path.with_name(f"{path.name}.ewp") if suffix in PACKED else None
+    images = image_tensors(graph)
+    unsigned = form == "onnx" and suffix != "int8.s8s8.onnx"
+    batch = _batch(path) if form == "tflite" else None
     tensors = [
-        tuple(_tensor_info(graph.tensors[name], form) for name in names)
+        tuple(
+            _tensor_info(graph.tensors[name], form, batch, image=name in images, unsigned=unsigned)
+            for name in names
+        )
         for names in (graph.inputs, graph.outputs)
     ]
     return Artifact(
@@ -189,20 +266,29 @@ def _artifact(context: Context, suffix: str, form: Any, precision: Any, graph: G
     )
 
 
-def _tensor_info(tensor: Tensor, form: str) -> TensorInfo:
+def _batch(path: Path) -> int | None:
+    """The batch of a .tflite file; None where it is open."""
+    file = read_tflite(path)
+    size = file.tensors[file.inputs[0]].signature[0]
+    return None if size < 0 else size
+
+
+def _tensor_info(
+    tensor: Tensor, form: str, batch: int | None, *, image: bool, unsigned: bool
+) -> TensorInfo:
     """A tensor as a file of this format has it."""
-    nhwc = form == "tflite" or tensor.layout == "NHWC"
-    shape = shape_of(tensor.shape) if nhwc else tensor.shape
+    nhwc = image and (form == "tflite" or tensor.layout == "NHWC")
+    shape = shape_of(tensor.shape, image=nhwc)
     quantization = tensor.quantization
     dtype: Any = tensor.dtype.name
     zero_point = None if quantization is None else quantization.zero_point
     # ONNX Runtime's file computes in uint8: its int8 outputs have zero points 128 higher.
-    if form == "onnx" and dtype == "int8" and not tensor.layout and zero_point is not None:
+    if unsigned and dtype == "int8" and not tensor.layout and zero_point is not None:
         dtype, zero_point = "uint8", zero_point + 128
-    layout: Any = "" if len(shape) != 4 else ("NHWC" if nhwc else "NCHW")
+    layout: Any = "" if not image else ("NHWC" if nhwc else "NCHW")
     return TensorInfo(
         name=tensor.name,
-        shape=(1 if form == "tflite" else None, *shape[1:]),
+        shape=(batch, *shape[1:]),
         dtype=dtype,
         layout=layout,
         scale=None if quantization is None else float(quantization.scale),

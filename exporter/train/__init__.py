@@ -1,5 +1,19 @@
-"""Training: the fit loop and the evaluation that goes with it."""
+"""Training: the fit loop and what goes with it."""
 
-from exporter.train.fit import FitSettings, evaluate, fit
+from exporter.train.checkpoint import Checkpoints
+from exporter.train.distill import Teacher
+from exporter.train.fit import Hooks, Progress, evaluate, fit
+from exporter.train.settings import FitSettings, computes_bf16
+from exporter.train.team import Team
 
-__all__ = ["FitSettings", "evaluate", "fit"]
+__all__ = [
+    "Checkpoints",
+    "FitSettings",
+    "Hooks",
+    "Progress",
+    "Teacher",
+    "Team",
+    "computes_bf16",
+    "evaluate",
+    "fit",
+]

@@ -1,0 +1,177 @@
+"""Distillation: a network learns another's outputs beside the targets.
+
+loss = (1 - alpha) * loss(outputs, targets) + alpha * T^2 * KL(teacher / T, outputs / T)
+(G. Hinton, O. Vinyals, J. Dean, arXiv:1503.02531, section 2).
+
+The teacher's outputs for a sample are the same in every epoch if the sample is: then they are
+computed once and kept in a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from exporter.errors import RecipeError
+from exporter.train import randomness
+from exporter.train.order import seed_everything
+
+PROBES: Final = 64
+"""Samples that are drawn twice to see whether a data set is deterministic."""
+
+LARGEST_CACHE: Final = 4 * 2**30
+"""Bytes. Beyond, the teacher is run at every step: it is no longer the slower way."""
+
+
+class Cache:
+    """A teacher's outputs by sample, in a file that is mapped into memory, not read into it.
+
+    Args:
+        path: of the file; made anew.
+        samples: of the data set.
+        width: outputs of one sample.
+    """
+
+    def __init__(self, path: Path, samples: int, width: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._outputs = np.memmap(path, np.float32, "w+", shape=(samples, width))
+        self._known = np.zeros(samples, np.bool_)
+
+    def get(self, indices: Sequence[int]) -> torch.Tensor | None:
+        """Outputs [N, width], if those of all samples are known."""
+        if not self._known[indices].all():
+            return None
+        return torch.from_numpy(np.array(self._outputs[indices]))
+
+    def put(self, indices: Sequence[int], outputs: torch.Tensor) -> None:
+        """Keep the outputs [N, width] of some samples."""
+        self._outputs[indices] = outputs.float().cpu().numpy()
+        self._known[indices] = True
+
+    def remove(self) -> None:
+        """Remove the file."""
+        self._outputs._mmap.close()  # type: ignore[attr-defined]
+        self.path.unlink(missing_ok=True)
+
+
+class Teacher:
+    """A trained network whose outputs another one learns.
+
+    Args:
+        module: the network; it is put into evaluation mode.
+        to_model: turns inputs of the data set into what it takes.
+        temperature: softens both distributions.
+        alpha: weight of the teacher against the targets, in [0, 1].
+        cache: the path and the number of samples, where samples are the same in every epoch.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        to_model: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        temperature: float,
+        alpha: float,
+        cache: tuple[Path, int] | None = None,
+    ) -> None:
+        self._module = module.eval().requires_grad_(requires_grad=False)
+        self._to_model = to_model
+        self.temperature, self.alpha = temperature, alpha
+        self._place = cache
+        self._cache: Cache | None = None
+        self.runs = 0
+
+    def __call__(self, indices: Sequence[int], inputs: torch.Tensor) -> torch.Tensor:
+        """The teacher's outputs [N, classes] for samples, on their device.
+
+        Args:
+            indices: of the samples in the data set.
+            inputs: the samples.
+        """
+        known = self._cache.get(indices) if self._cache is not None else None
+        if known is not None:
+            return known.to(inputs.device)
+        self.runs += 1
+        with torch.no_grad():
+            outputs: torch.Tensor = self._module.to(inputs.device)(self._to_model(inputs))
+        self._keep(indices, outputs)
+        return outputs
+
+    def _keep(self, indices: Sequence[int], outputs: torch.Tensor) -> None:
+        if self._place is None:
+            return
+        if self._cache is None:
+            path, samples = self._place
+            if samples * outputs[0].numel() * 4 > LARGEST_CACHE or outputs.dim() != 2:
+                self._place = None
+                return
+            self._cache = Cache(path, samples, outputs.shape[1])
+        self._cache.put(indices, outputs)
+
+    def blend(
+        self, value: torch.Tensor, outputs: torch.Tensor, taught: torch.Tensor
+    ) -> torch.Tensor:
+        """The loss with the teacher's part.
+
+        Args:
+            value: the loss against the targets.
+            outputs: [N, classes], of the network that learns.
+            taught: [N, classes], the teacher's.
+
+        Raises:
+            RecipeError: the two networks' outputs differ in shape.
+        """
+        if outputs.shape != taught.shape:
+            raise RecipeError(
+                "the teacher's outputs do not fit the network's",
+                expected=f"{list(outputs.shape)}",
+                found=f"{list(taught.shape)}",
+                remedy="take a teacher for the same classes",
+            )
+        soft = nn.functional.kl_div(
+            nn.functional.log_softmax(outputs.float() / self.temperature, 1),
+            nn.functional.log_softmax(taught.float() / self.temperature, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1.0 - self.alpha) * value + self.alpha * self.temperature**2 * soft
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        if self._cache is not None:
+            self._cache.remove()
+            self._cache = None
+
+
+def is_deterministic(dataset: Dataset[Any]) -> bool:
+    """Whether a data set gives the same samples each time.
+
+    Some samples from all over it are drawn twice, from differently seeded generators. Augmentation
+    that leaves all of them alike by chance would be taken for none: one that touches a sample in
+    twenty is, once in 700.
+    """
+    count = len(dataset)  # type: ignore[arg-type]
+    picks = sorted({round(i * (count - 1) / max(1, PROBES - 1)) for i in range(PROBES)})
+    with randomness.kept():
+        drawn = []
+        for attempt in (1, 2):
+            seed_everything(attempt)
+            drawn.append([torch.as_tensor(_sample(dataset[index])) for index in picks])
+    return all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+
+
+def cache_path(folder: Path, stage: str) -> Path:
+    """Where a stage's process keeps a teacher's outputs."""
+    return folder / f"{stage}.teacher.{os.getpid()}.f32"
+
+
+def _sample(item: Any) -> Any:
+    return item[0] if isinstance(item, (tuple, list)) else item
