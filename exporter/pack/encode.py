@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from exporter.build import write_bytes
 from exporter.errors import PackageError
-from exporter.pack.assemble import assemble, describe
-from exporter.pack.grouping import Planned, Planner, skeleton_of
-from exporter.pack.methods import WORTH, CodedGroup, code_group
-from exporter.pack.spans import Located, find_spans, format_of
+from exporter.pack.assemble import assemble, base_section, describe, release_section
+from exporter.pack.delta import find_old, patch_skeleton, skeleton_source
+from exporter.pack.grouping import Planner
+from exporter.pack.keys import sign
+from exporter.pack.methods import WORTH, CodedGroup, code_group, estimate_group
+from exporter.pack.spans import find_spans, format_of
+from exporter.pack.streams import ORDINARY, Device
 from runtimes import coders, container, decode
+from runtimes.container import Span
+from runtimes.names import name_fault
+from runtimes.unpack import load_base
 
 # Which spans are worth their place in the header is tried out: those from these sizes on, in
 # bytes, and none at all.
 SPAN_FLOORS: Final = (16, 48, 256)
+WEIGHTS_FLOOR: Final = 64  # weights always are worth it from here on
 
 
 @dataclass(frozen=True)
@@ -51,8 +58,8 @@ class GroupSummary:
 class PackSummary:
     """What `pack` made. Sizes in bytes, hashes in hexadecimal.
 
-    `sha256` is the original file's, `header_bytes` what the package needs beside its groups, and
-    `note` says why the file was packed without a look at its weights, if it was.
+    `sha256` is the original file's, `header_bytes` what the package needs beside its groups,
+    `delta` whether it builds on another file, and `note` says what did not go as one might expect.
     """
 
     original_bytes: int
@@ -61,19 +68,41 @@ class PackSummary:
     sha256: str
     package_sha256: str
     groups: tuple[GroupSummary, ...]
+    delta: bool = False
     note: str = ""
 
 
-def pack(source: Path, target: Path, *, brotli: bool = False) -> PackSummary:
+@dataclass(frozen=True)
+class Options:
+    """How a package is made.
+
+    Attributes:
+        device: what the reader has.
+        base: the file that a delta builds on: the file itself, or packages that lead to it.
+        release: a number that only rises, so that devices can refuse to go back.
+        key: the private key that signs.
+    """
+
+    device: Device = ORDINARY
+    base: tuple[Path, ...] = ()
+    release: int | None = None
+    key: Path | None = None
+
+
+DEFAULTS: Final = Options()
+
+
+def pack(source: Path, target: Path, options: Options = DEFAULTS) -> PackSummary:
     """Pack a file into a .ewp package, whole or not at all.
 
     Args:
         source: any file; .tflite, .onnx and .ort files pack best.
         target: the package.
-        brotli: allow brotli, which the device must then have.
+        options: how.
 
     Raises:
-        PackageError: the file cannot be read, is too large, or has a name that no package may hold.
+        PackageError: a file or the key cannot be read, is too large, or has a name that no package
+            may hold.
     """
     try:
         data = source.read_bytes()
@@ -84,55 +113,123 @@ def pack(source: Path, target: Path, *, brotli: bool = False) -> PackSummary:
             found=str(error),
             remedy="name a file that exists",
         ) from None
-    package, summary = encode(data, source.name, brotli=brotli)
+    package, summary = encode(data, source.name, options)
     write_bytes(target, package)
     return summary
 
 
-def encode(data: bytes, name: str, *, brotli: bool = False) -> tuple[bytes, PackSummary]:
+def encode(data: bytes, name: str, options: Options = DEFAULTS) -> tuple[bytes, PackSummary]:
     """Pack a file in memory, and unpack it again to prove that it can be.
 
+    A delta that is not smaller than the full package is replaced by it; the summary's note says so.
+
     Raises:
-        PackageError: the file is too large, or has a name that no package may hold.
+        PackageError: the file is too large, has a name that no package may hold, or the base or the
+            key cannot be read.
     """
     _check(data, name)
-    file_format = format_of(data, name)
-    found = find_spans(data, file_format)
-    digest = hashlib.sha256(data)
-    head = describe(name, file_format, len(data), digest.digest())
-    planner = Planner(data, found.spans, brotli=brotli)
-    sizes = [span.size_bytes for span in found.spans]
-    choices = {
-        tuple(place for place, size in enumerate(sizes) if size >= floor) for floor in SPAN_FLOORS
-    } - {()}
-    packages = [
-        _encode_with(data, head, found.spans, members, planner, brotli)
-        for members in sorted(choices)
-    ]
-    if not packages or _may_win(data, min(len(one[0]) for one in packages)):
-        packages.append(_encode_with(data, head, (), (), planner, brotli))
-    package, groups = min(packages, key=lambda one: len(one[0]))
-    parsed = container.read(package)
-    if decode.restore(parsed) != data:
-        raise RuntimeError(f"the package of {name} does not restore it: an error in edgewright")
-    return package, PackSummary(
-        original_bytes=len(data),
-        package_bytes=len(package),
-        header_bytes=parsed.header_bytes,
-        sha256=digest.hexdigest(),
-        package_sha256=hashlib.sha256(package).hexdigest(),
-        groups=groups,
-        note=found.note,
+    base = load_base(options.base)
+    package, summary = _Packer(data, name, options, None).best()
+    if base is None:
+        return package, summary
+    delta, about = _Packer(data, name, options, base).best()
+    if len(delta) < len(package):
+        return delta, about
+    note = (
+        f"the delta would take {len(delta)} bytes and the full package {len(package)}: this is the"
+        " full package"
     )
+    return package, replace(summary, note=f"{summary.note}\n{note}".strip())
 
 
-def _may_win(data: bytes, best_bytes: int) -> bool:
-    """Whether a package without spans could be the smaller one: its full coding is slow."""
-    return code_group(data, 1, None, brotli=False, quick=True).cost_bytes <= WORTH * best_bytes
+class _Packer:
+    """Packs one file, given the base of a delta or none."""
+
+    def __init__(self, data: bytes, name: str, options: Options, base: bytes | None) -> None:
+        file_format = format_of(data, name)
+        found = find_spans(data, file_format)
+        self._data, self._name, self._options = data, name, options
+        self._located, self._note = found.spans, found.note
+        self._sha256 = hashlib.sha256(data).digest()
+        self._head = describe(name, file_format, len(data), self._sha256)
+        self._old = None if base is None else find_old(base, name, found.spans)
+        content, places = (b"", {}) if self._old is None else (base or b"", self._old.places)
+        self._planner = Planner(data, found.spans, options.device, content, places)
+
+    def best(self) -> tuple[bytes, PackSummary]:
+        """The smallest package, proven."""
+        choices = {
+            tuple(
+                place
+                for place, span in enumerate(self._located)
+                if span.size_bytes >= (WEIGHTS_FLOOR if span.kind == "weights" else floor)
+                and not self._planner.unchanged(place)
+            )
+            for floor in SPAN_FLOORS
+        } - {()}
+        packages = [self._with(members) for members in sorted(choices)]
+        if not packages or self._may_win(min(len(one[0]) for one in packages)):
+            packages.append(self._with(()))
+        package, groups = min(packages, key=lambda one: len(one[0]))
+        if self._options.key is not None:
+            package = sign(package, self._options.key)
+        parsed = container.read(package)
+        old = None if self._old is None else self._old.content
+        if decode.restore(parsed, old) != self._data:
+            raise RuntimeError(
+                f"the package of {self._name} does not restore it: an error in edgewright"
+            )
+        return package, PackSummary(
+            original_bytes=len(self._data),
+            package_bytes=len(package),
+            header_bytes=parsed.header_bytes,
+            sha256=self._sha256.hex(),
+            package_sha256=hashlib.sha256(package).hexdigest(),
+            groups=groups,
+            delta=self._old is not None,
+            note=self._note,
+        )
+
+    def _may_win(self, best_bytes: int) -> bool:
+        """Whether a package without spans could be the smaller one: its full coding is slow."""
+        whole = skeleton_source(self._data, (), self._old)
+        return estimate_group(whole, self._options.device) <= WORTH * best_bytes
+
+    def _with(self, members: tuple[int, ...]) -> tuple[bytes, tuple[GroupSummary, ...]]:
+        """The package that has these of the located spans."""
+        planned = self._planner.plan(members)
+        places = {} if self._old is None else self._old.places
+        spans = sorted(
+            (
+                span
+                for number, group in enumerate(planned, 1)
+                for span in group.spans(self._located, number, places)
+            ),
+            key=lambda span: span.offset,
+        )
+        skeleton = self._skeleton(spans)
+        sections = []
+        if self._old is not None:
+            sections.append(base_section(self._old.base, spans))
+        if self._options.release is not None:
+            sections.append(release_section(self._options.release))
+        groups = [skeleton, *(group.coded for group in planned)]
+        signed = self._options.key is not None
+        package = assemble(self._head, spans, groups, sections, signed=signed)
+        spans_of = [0, *(len(group.members) for group in planned)]
+        return package, tuple(map(_summary, groups, spans_of))
+
+    def _skeleton(self, spans: Sequence[Span]) -> CodedGroup:
+        device = self._options.device
+        coded = code_group(skeleton_source(self._data, spans, self._old), device)
+        if self._old is None:
+            return coded
+        patched = patch_skeleton(self._data, spans, self._old, device)
+        return min(coded, patched, key=lambda one: one.cost_bytes)
 
 
 def _check(data: bytes, name: str) -> None:
-    fault = container.name_fault(name)
+    fault = name_fault(name)
     if fault is not None:
         raise PackageError(
             f"{name!r} cannot be the name of a packed file: {fault}",
@@ -148,34 +245,12 @@ def _check(data: bytes, name: str) -> None:
         )
 
 
-def _encode_with(
-    data: bytes,
-    head: bytes,
-    located: Sequence[Located],
-    members: tuple[int, ...],
-    planner: Planner,
-    brotli: bool,
-) -> tuple[bytes, tuple[GroupSummary, ...]]:
-    """The package that has these of the located spans."""
-    skeleton = code_group(
-        skeleton_of(data, [located[member] for member in members]), 1, None, brotli=brotli
-    )
-    planned = planner.plan(members)
-    spans = sorted(
-        (span for number, group in enumerate(planned, 1) for span in group.spans(located, number)),
-        key=lambda span: span.offset,
-    )
-    package = assemble(head, spans, [skeleton, *(group.coded for group in planned)])
-    summaries = [_summary(skeleton, None), *(_summary(group.coded, group) for group in planned)]
-    return package, tuple(summaries)
-
-
-def _summary(coded: CodedGroup, planned: Planned | None) -> GroupSummary:
+def _summary(coded: CodedGroup, spans: int) -> GroupSummary:
     names = ", ".join(coders.CODERS[stream.coder].name for stream in coded.streams)
     return GroupSummary(
-        content="skeleton" if planned is None else planned.kind,
-        method=f"{decode.METHODS[coded.method].name} ({names})",
-        spans=0 if planned is None else len(planned.members),
+        content=coded.content,
+        method=f"{decode.METHOD_NAMES[coded.method]} ({names})",
+        spans=spans,
         items=coded.size_bytes // coded.item_bytes,
         original_bytes=coded.size_bytes,
         package_bytes=coded.stored_bytes,

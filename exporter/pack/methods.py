@@ -1,10 +1,11 @@
 """Turns a group of spans into streams by every method that suits it, and keeps the smallest.
 
-The mirror of the methods in `runtimes.decode`, one function each, registered under the same number.
+The mirror of the methods in `runtimes`, one function each, registered under the same number.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -12,23 +13,49 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from exporter.pack import classes, moved
 from exporter.pack.spans import Kind
-from exporter.pack.streams import Coded, squeeze
-from runtimes import decode
+from exporter.pack.streams import Coded, Device, estimated_bytes, squeeze
+from runtimes import decode, portable
 
 Bytes = npt.NDArray[np.uint8]
 
 # What an entry of the header takes beside the stream itself, about, in bytes.
-GROUP_OVERHEAD_BYTES: Final = 3
+GROUP_OVERHEAD_BYTES: Final = 4
 STREAM_OVERHEAD_BYTES: Final = 4
 # A method is tried in full if its estimate is at most this many times the best one.
 WORTH: Final = 1.1
 
 
 @dataclass(frozen=True)
+class Source:
+    """What a group holds, in the order in which it is coded.
+
+    Attributes:
+        kind: what its spans are; "skeleton" for the rest of the file.
+        item_bytes: size of an item.
+        content: the spans put together.
+        matrices: weights as [rows, columns] each, for class rANS.
+        old: the counterparts in the base of a delta, in the same order; None if a span has none.
+    """
+
+    kind: Kind
+    item_bytes: int
+    content: bytes
+    matrices: tuple[Bytes, ...] = ()
+    old: bytes | None = None
+
+    @property
+    def array(self) -> Bytes:
+        """The content as bytes, [size]."""
+        return np.frombuffer(self.content, np.uint8)
+
+
+@dataclass(frozen=True)
 class CodedGroup:
     """A group as the package stores it."""
 
+    content: Kind
     item_bytes: int
     method: int
     size_bytes: int
@@ -45,7 +72,7 @@ class CodedGroup:
         return self.stored_bytes + GROUP_OVERHEAD_BYTES + STREAM_OVERHEAD_BYTES * len(self.streams)
 
 
-Split = Callable[[Bytes, int], "list[bytes] | None"]
+Split = Callable[[Source], "list[bytes] | None"]
 SPLITTERS: Final[dict[int, tuple[frozenset[Kind], Split]]] = {}
 
 
@@ -61,57 +88,95 @@ def splitter(number: int, *kinds: Kind) -> Callable[[Split], Split]:
     return register
 
 
-def code_group(
-    content: bytes, item_bytes: int, kind: Kind | None, *, brotli: bool, quick: bool = False
-) -> CodedGroup:
-    """The smallest coding of a group's bytes.
+@dataclass(frozen=True)
+class _Way:
+    """A method with what it is about to take, and how to code by it."""
+
+    method: int
+    estimate_bytes: float
+    code: Callable[[], CodedGroup]
+
+
+def code_group(source: Source, device: Device) -> CodedGroup:
+    """The smallest coding of a group.
 
     Args:
-        content: the group's spans, transposed and put together.
-        item_bytes: size of an item of the group.
-        kind: what the group holds; None for the skeleton, which is only ever coded as it is.
-        brotli: allow brotli.
-        quick: only estimate.
+        source: what to code.
+        device: what the reader has.
     """
-    array = np.frombuffer(content, np.uint8)
-    cut = {}
+    ways = _ways(source, device)
+    limit = WORTH * min(way.estimate_bytes for way in ways)
+    coded = [way.code() for way in ways if way.estimate_bytes <= limit]
+    return min(coded, key=lambda one: one.cost_bytes)
+
+
+def estimate_group(source: Source, device: Device) -> float:
+    """About what `code_group` would take, in bytes, in a fraction of the time."""
+    return min(way.estimate_bytes for way in _ways(source, device))
+
+
+def _ways(source: Source, device: Device) -> list[_Way]:
+    ways = []
     for number, (kinds, split) in SPLITTERS.items():
-        streams = split(array, item_bytes) if kind in kinds or number == FLAT else None
+        readable = device.numpy or number in portable.METHODS
+        streams = split(source) if source.kind in kinds and readable else None
         if streams is not None:
-            cut[number] = streams
+            ways.append(_split_way(source, device, number, streams))
+    if source.kind == "weights" and source.matrices and device.numpy:
+        ways += _class_ways(source, device)
+    return ways
 
-    def coded(number: int, quick: bool) -> CodedGroup:
-        squeezed = tuple(squeeze(one, brotli=brotli, quick=quick) for one in cut[number])
-        return CodedGroup(item_bytes, number, len(content), squeezed)
 
+def _split_way(source: Source, device: Device, number: int, streams: list[bytes]) -> _Way:
     # LZMA takes its time over the long runs of a sparse group that gap/value codes much better.
-    estimates = [coded(number, quick=True) for number in cut]
-    best = min(estimates, key=_cost_bytes)
-    if quick:
-        return best
-    promising = [one.method for one in estimates if one.cost_bytes <= WORTH * best.cost_bytes]
-    return min((coded(number, quick=False) for number in promising), key=_cost_bytes)
+    estimate = sum(map(estimated_bytes, streams))
+    overhead = GROUP_OVERHEAD_BYTES + STREAM_OVERHEAD_BYTES * len(streams)
+
+    def code() -> CodedGroup:
+        return _group(source, number, tuple(squeeze(one, device) for one in streams))
+
+    return _Way(number, estimate + overhead, code)
 
 
-def _cost_bytes(group: CodedGroup) -> int:
-    return group.cost_bytes
+def _class_ways(source: Source, device: Device) -> list[_Way]:
+    ways = []
+    estimate = classes.estimated_bytes(source.matrices)
+    if estimate < math.inf:
+
+        def by_class() -> CodedGroup:
+            streams = classes.code_matrices(source.matrices, device)
+            return _group(source, decode.METHOD_CLASSES, streams)
+
+        ways.append(_Way(decode.METHOD_CLASSES, estimate, by_class))
+    old = source.old
+    if old is not None:
+        before = np.frombuffer(old, np.uint8)
+
+        def by_move() -> CodedGroup:
+            streams = moved.code_moved(source.array, before, device)
+            return _group(source, decode.METHOD_MOVED, streams)
+
+        ways.append(_Way(decode.METHOD_MOVED, moved.estimated_bytes(source.array, before), by_move))
+    return ways
 
 
-FLAT: Final = decode.METHOD_FLAT
+def _group(source: Source, number: int, streams: tuple[Coded, ...]) -> CodedGroup:
+    return CodedGroup(source.kind, source.item_bytes, number, len(source.content), streams)
 
 
-@splitter(decode.METHOD_FLAT, "weights", "biases", "floats")
-def _flat(content: Bytes, item_bytes: int) -> list[bytes]:
-    return [content.tobytes()]
+@splitter(decode.METHOD_FLAT, "skeleton", "weights", "biases", "floats")
+def _flat(source: Source) -> list[bytes]:
+    return [source.content]
 
 
 @splitter(decode.METHOD_SPLIT, "weights")
-def gap_value(content: Bytes, item_bytes: int) -> list[bytes] | None:
+def gap_value(source: Source) -> list[bytes] | None:
     """Gaps and values; None for dense content, where it only ever loses.
 
     A gap of n zeros is n // 255 escapes and a rest. Zeros behind the last value are left out: the
     group's size implies them.
     """
+    content = source.array
     places = np.flatnonzero(content)
     if 2 * places.size > content.size:
         return None
@@ -124,16 +189,27 @@ def gap_value(content: Bytes, item_bytes: int) -> list[bytes] | None:
 
 
 @splitter(decode.METHOD_PLANES, "biases", "floats")
-def planes(content: Bytes, item_bytes: int) -> list[bytes]:
+def planes(source: Source) -> list[bytes]:
     """Byte 0 of every item, then byte 1 of every item, and so on."""
-    return [plane.tobytes() for plane in content.reshape(-1, item_bytes).T]
+    return [plane.tobytes() for plane in source.array.reshape(-1, source.item_bytes).T]
 
 
 @splitter(decode.METHOD_ZIGZAG, "biases")
-def zigzag(content: Bytes, item_bytes: int) -> list[bytes] | None:
+def zigzag(source: Source) -> list[bytes]:
     """Planes of integers with their sign in the lowest bit."""
-    if item_bytes != 4:
+    return _folded_planes(source.array.view(f"<i{source.item_bytes}"))
+
+
+@splitter(decode.METHOD_DIFFERENCE, "skeleton", "weights", "biases", "floats")
+def difference(source: Source) -> list[bytes] | None:
+    """Planes of how far each item moved since the base, the sign in the lowest bit."""
+    if source.old is None:
         return None
-    signed = content.view("<i4")
-    folded = (signed.view("<u4") << 1) ^ (signed >> 31).view("<u4")
-    return planes(folded.astype("<u4").view(np.uint8), item_bytes)
+    kind = f"<i{source.item_bytes}"
+    return _folded_planes(source.array.view(kind) - np.frombuffer(source.old, kind))
+
+
+def _folded_planes(signed: npt.NDArray[np.signedinteger]) -> list[bytes]:
+    item_bytes = signed.dtype.itemsize
+    folded = (signed << 1) ^ (signed >> (8 * item_bytes - 1))
+    return [plane.tobytes() for plane in folded.view(np.uint8).reshape(-1, item_bytes).T]

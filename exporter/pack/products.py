@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from runtimes.decode import scaled
+from runtimes.methods import scaled
 
 Floats = npt.NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from runtimes.container import MAX_RANK
 
-Kind = Literal["weights", "biases", "floats"]
+Kind = Literal["skeleton", "weights", "biases", "floats"]
 Format = Literal["other", "tflite", "onnx", "ort"]
 
 MIN_SPAN_BYTES: Final = 16  # what a span costs in the header is more than it can win below this

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from exporter.pack.numbers import varint
 from exporter.pack.spans import Kind, Located, channels_first
 
 # Keys of TensorProto's fields on the wire: field number << 3 | 2 (length-delimited).
@@ -13,10 +14,10 @@ _FLOAT_DATA: Final = bytes([4 << 3 | 2])
 
 
 def onnx_spans(data: bytes) -> Iterator[Located]:
-    """The graph's initializers, found again in the serialized bytes.
+    """The graph's initializers and constant nodes, found again in the serialized bytes.
 
     Protobuf tells no offsets. But it writes an array as key, length and content, and the
-    initializers in their order, so each is searched from where the one before it ended.
+    tensors in their order, so each is searched from where the one before it ended.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -34,11 +35,11 @@ def onnx_spans(data: bytes) -> Iterator[Located]:
         raise ValueError("no ONNX model") from error
     axes = _channel_axes(graph)
     at = 0
-    for tensor in graph.initializer:
+    for tensor in _tensors(graph):
         key, content = _content(tensor)
         if tensor.data_type not in kinds or not content:
             continue
-        marker = key + _varint(len(content))
+        marker = key + varint(len(content))
         found = data.find(marker + content, at)
         if found < 0:
             continue
@@ -50,6 +51,15 @@ def onnx_spans(data: bytes) -> Iterator[Located]:
         span = Located(offset, shape, order, item_bytes, kind)
         if span.size_bytes == len(content):
             yield span
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Constants in the order in which they lie in the file: those of nodes, then initializers."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+    yield from graph.initializer
 
 
 def _content(tensor: Any) -> tuple[bytes, bytes]:
@@ -77,12 +87,3 @@ def _channel_axes(graph: Any) -> dict[str, int]:
         node.input[0]: node.input[1] for node in graph.node if node.op_type == "DequantizeLinear"
     }
     return {name: axis for name, axis in axes.items() if ranks.get(scales.get(name, ""), 0) > 0}
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exporter.errors import PackageError
-from exporter.pack import encode, pack
+from exporter.pack import PORTABLE, Device, Options, encode, pack
 from runtimes import coders, container, decode
 from runtimes.unpack import unpack
 
@@ -44,7 +44,7 @@ PLAIN = {
 @pytest.mark.parametrize("brotli", [False, True])
 @pytest.mark.parametrize("content", PLAIN)
 def test_any_file_round_trips(content, brotli):
-    package, summary = encode(PLAIN[content], "a.bin", brotli=brotli)
+    package, summary = encode(PLAIN[content], "a.bin", Options(Device(brotli=brotli)))
     assert restored(package) == PLAIN[content]
     assert summary.note
     assert len(package) <= len(PLAIN[content]) + 80
@@ -55,7 +55,7 @@ def test_any_file_round_trips(content, brotli):
 @pytest.mark.parametrize("layers", ["sparse_layers", "mobile_layers"])
 def test_models_round_trip(models, request, layers, file_format, brotli):
     data = getattr(models, file_format)(request.getfixturevalue(layers))
-    package, summary = encode(data, f"a.{file_format}", brotli=brotli)
+    package, summary = encode(data, f"a.{file_format}", Options(Device(brotli=brotli)))
     assert restored(package) == data
     assert summary.note == ""
     assert container.read(package).format == file_format
@@ -90,7 +90,7 @@ def test_the_weights_of_a_pruned_model_take_few_bits(models, sparse_layers):
     _, summary = encode(models.tflite(sparse_layers), "a.tflite")
     weights = [one for one in summary.groups if one.content == "weights"]
     sparse = max(weights, key=lambda one: one.items)
-    assert sparse.method.startswith("gap/value")
+    assert sparse.method.startswith("class rANS")
     assert sparse.items == 73_728
     assert sparse.bits_per_weight < 1.25
 
@@ -126,7 +126,7 @@ def test_bias_scales_are_stored_as_products(models, sparse_layers):
 def test_channel_order_is_taken_where_it_packs_better(models, sparse_layers):
     """Weights of one input channel are alike, and TFLite's order scatters them."""
     data = models.tflite(sparse_layers)
-    package, _ = encode(data, "a.tflite")
+    package, _ = encode(data, "a.tflite", Options(PORTABLE))
     shapes = {span.shape: span.order for span in container.read(package).spans}
     assert shapes[64, 9, 64] == (0, 2, 1)
 
@@ -149,8 +149,12 @@ def test_packing_twice_gives_the_same_package(models, mobile_layers):
 
 
 def test_no_brotli_unless_it_is_allowed(models, mobile_layers):
+    def made(brotli):
+        options = Options(Device(brotli=brotli))
+        return encode(models.tflite(mobile_layers), "a.tflite", options)[0]
+
     def used(brotli):
-        parsed = container.read(encode(models.tflite(mobile_layers), "a.tflite", brotli=brotli)[0])
+        parsed = container.read(made(brotli))
         return {stream.coder for group in parsed.groups for stream in group.streams}
 
     assert coders.CODER_BROTLI not in used(False)
@@ -186,7 +190,7 @@ def test_pack_of_a_missing_file_is_an_error(tmp_path):
 def test_a_package_that_does_not_unpack_is_never_written(tmp_path, monkeypatch):
     source = tmp_path / "a.bin"
     source.write_bytes(b"content")
-    monkeypatch.setattr(decode, "restore", lambda _: bytearray(b"other"))
+    monkeypatch.setattr(decode, "restore", lambda *_: bytearray(b"other"))
     with pytest.raises(RuntimeError, match="does not restore"):
         pack(source, tmp_path / "a.ewp")
     assert [one.name for one in tmp_path.iterdir()] == ["a.bin"]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.pack.products import find_products
-from runtimes.decode import scaled
+from runtimes.methods import scaled
 
 scales = st.floats(2.0**-20, 2.0**10, width=32)
 
