@@ -10,12 +10,15 @@ from exporter.build import (
     Artifact,
     Certificate,
     CheckResult,
+    Companion,
     Manifest,
     load_json,
     sha256_of,
 )
 from exporter.errors import BuildError
 from exporter.graph import canonical
+from exporter.graph.islands import float_layers, islands
+from exporter.graph.model import Graph
 from exporter.graph.read import read_file
 from exporter.progress import Reporter, Silent
 from exporter.tflite.reader import read_tflite
@@ -36,7 +39,9 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
     manifest = load_json(directory / MANIFEST, Manifest)
     reporter = reporter if reporter is not None else Silent()
     with reporter.stage("verify", len(parity.ROUTES) + 1) as advance:
-        checks = _checks(directory, manifest)
+        graph = read_file(directory / f"{manifest.name}.qdq.onnx")
+        canonical.check(graph)
+        checks = _checks(directory, manifest, graph)
         advance(1, "")
         with open_device("local") as session:
             outputs = parity.compare_outputs(directory, manifest.artifacts, session, advance)
@@ -48,6 +53,11 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
         samples=_samples(directory),
         checks=tuple(checks),
         outputs=tuple(outputs),
+        islands=tuple(f"{operator.kind} {operator.outputs[0]}" for operator in islands(graph))
+        + tuple(
+            f"{operator.kind} {operator.outputs[0]} (float on request)"
+            for operator in float_layers(graph)
+        ),
     )
 
 
@@ -57,18 +67,16 @@ def _samples(directory: Path) -> int:
     return len(load_arrays(str(directory / "golden.npz"))["input.0"])
 
 
-def _checks(directory: Path, manifest: Manifest) -> list[CheckResult]:
-    graph = read_file(directory / f"{manifest.name}.qdq.onnx")
-    canonical.check(graph)
+def _checks(directory: Path, manifest: Manifest, graph: Graph) -> list[CheckResult]:
     tflite = read_tflite(_path(directory, manifest, "tflite"))
     onnx_path = _path(directory, manifest, "onnx")
     return [
-        _unaltered(directory, manifest.artifacts),
+        _unaltered(directory, manifest),
         scales.compare_trained(graph, directory / f"{manifest.name}.trained.safetensors"),
         scales.compare_tflite(graph, tflite),
         scales.compare_onnx(graph, read_file(onnx_path), ".onnx"),
         structure.no_float_tensors(graph, tflite),
-        structure.no_transposes(tflite),
+        structure.no_transposes(graph, tflite),
         structure.pair_rule(graph),
         structure.requantization_ratios(graph),
         structure.integer_kernels(graph, onnx_path),
@@ -82,12 +90,13 @@ def _path(directory: Path, manifest: Manifest, form: str) -> Path:
     return directory / artifact.path
 
 
-def _unaltered(directory: Path, artifacts: tuple[Artifact, ...]) -> CheckResult:
+def _unaltered(directory: Path, manifest: Manifest) -> CheckResult:
     faults = []
-    for artifact in artifacts:
-        path = directory / artifact.path
+    files: list[Artifact | Companion] = [*manifest.artifacts, *manifest.companions]
+    for entry in files:
+        path = directory / entry.path
         if not path.is_file():
-            faults.append(f"'{artifact.name}' is missing")
-        elif sha256_of(path) != artifact.sha256:
-            faults.append(f"'{artifact.name}' was altered since the build")
-    return scales.result("files match the manifest", len(artifacts), faults, "files")
+            faults.append(f"'{entry.path}' is missing")
+        elif sha256_of(path) != entry.sha256:
+            faults.append(f"'{entry.path}' was altered since the build")
+    return scales.result("files match the manifest", len(files), faults, "files")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from devices.session import Feeding, Session
+from devices.session import FEED_TIMEOUT_S, Feeding, Session
 from exporter.build import GOLDEN, Artifact, OutputComparison
 from runtimes.values import Array, compare, load_arrays
 
@@ -41,13 +41,24 @@ def feeding_of(artifact: Artifact) -> Feeding:
 
 
 def run_artifact(
-    session: Session, path: Path, artifact: Artifact, inputs: Path, delegate: str = "default"
+    session: Session,
+    path: Path,
+    artifact: Artifact,
+    inputs: Path,
+    delegate: str = "default",
+    *,
+    timeout_s: float = FEED_TIMEOUT_S,
 ) -> tuple[list[Array], str]:
     """The outputs of a file over all samples in canonical form, and which delegate ran it."""
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         outputs = Path(folder) / "outputs.npz"
         report = session.run(
-            path, inputs, outputs=outputs, delegate=delegate, feeding=feeding_of(artifact)
+            path,
+            inputs,
+            outputs=outputs,
+            delegate=delegate,
+            feeding=feeding_of(artifact),
+            timeout_s=timeout_s,
         )
         arrays = load_arrays(str(outputs))
     ordered = [arrays[f"output.{index}"] for index in range(len(arrays))]

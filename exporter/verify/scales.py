@@ -9,7 +9,8 @@ import numpy as np
 
 from exporter.build import CheckResult
 from exporter.errors import ModelError
-from exporter.graph.model import Array, Graph, Tensor
+from exporter.graph.layout import REARRANGING, image_tensors
+from exporter.graph.model import Array, Graph, Quantization, Tensor
 from exporter.tflite.layout import shape_of
 from exporter.tflite.reader import FileTensor, TfliteFile
 
@@ -39,41 +40,74 @@ def quantized_tensors(graph: Graph) -> list[Tensor]:
 def compare_tflite(graph: Graph, file: TfliteFile) -> CheckResult:
     """Compare a .tflite file with the canonical graph, tensor by tensor, by name."""
     found = {tensor.name: tensor for tensor in file.tensors}
-    wanted = quantized_tensors(graph)
-    faults = [fault for tensor in wanted for fault in _tflite_faults(tensor, found)]
+    wanted = [tensor for tensor in quantized_tensors(graph) if not _inside_a_view(graph, tensor)]
+    images = image_tensors(graph)
+    faults = [
+        fault
+        for tensor in wanted
+        for fault in _tflite_faults(tensor, found, image=tensor.name in images)
+    ]
     return result(".tflite equals canonical", len(wanted), faults, "scales, zero points, integers")
 
 
-def _tflite_faults(tensor: Tensor, found: dict[str, FileTensor]) -> list[str]:
+def _inside_a_view(graph: Graph, tensor: Tensor) -> bool:
+    """Whether a tensor is a mere view of another, which the .tflite may leave out."""
+    producer = graph.producer(tensor.name)
+    views = REARRANGING | {"Clip", "Expand"}
+    return producer is not None and producer.kind in views and tensor.name not in graph.outputs
+
+
+def _tflite_faults(tensor: Tensor, found: dict[str, FileTensor], *, image: bool) -> list[str]:
     other = found.get(tensor.name)
     if other is None or other.scale is None or tensor.quantization is None:
         return [f"'{tensor.name}' is missing"]
     faults = []
-    if not np.array_equal(np.atleast_1d(tensor.quantization.scale), other.scale):
+    scale = np.atleast_1d(tensor.quantization.scale)
+    if not np.array_equal(np.sort(scale), np.sort(other.scale)):
         faults.append(f"'{tensor.name}' has another scale")
     if tensor.quantization.zero_point != other.zero_point:
         faults.append(f"'{tensor.name}' has zero point {other.zero_point}")
-    if tensor.data is not None and not _same_weights(tensor.data, other):
+    if tensor.data is not None and not _same_weights(tensor.data, tensor.quantization, other):
         faults.append(f"'{tensor.name}' has other integers")
-    if tensor.data is None and tuple(other.shape) != shape_of(tensor.shape):
+    if tensor.data is None and tuple(other.shape) != shape_of(tensor.shape, image=image):
         faults.append(f"'{tensor.name}' has shape {list(other.shape)}")
     return faults
 
 
-def _same_weights(data: Array, other: FileTensor) -> bool:
-    if other.data is None:
+def _same_weights(data: Array, quantization: Quantization, other: FileTensor) -> bool:
+    """The same integers with the same scales, in TFLite's order of axes.
+
+    Two orders may differ as well: a dense layer's columns behind a flattened image, and the output
+    channels of a convolution before a pixel shuffle, each with its scale.
+    """
+    if other.data is None or other.scale is None:
         return False
-    if data.ndim == 4:
-        depthwise = other.axis == 3
+    depthwise = data.ndim == 4 and other.axis == 3
+    if data.ndim == 4 and quantization.scale.ndim:
         data = data.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
-    if data.shape == other.data.shape and np.array_equal(data, other.data):
+    elif data.ndim != other.data.ndim or data.shape != other.data.shape:
+        return data.size == other.data.size and np.array_equal(
+            np.sort(data, None), np.sort(other.data, None)
+        )
+    if data.shape != other.data.shape:
+        return False
+    scales = np.atleast_1d(quantization.scale), other.scale
+    if np.array_equal(data, other.data) and np.array_equal(*scales):
         return True
-    # Behind a flattened image, a dense layer's columns are in NHWC order: the same integers.
-    return (
-        data.ndim == 2
-        and data.shape == other.data.shape
-        and np.array_equal(np.sort(data, 1), np.sort(other.data, 1))
-    )
+    axis = data.ndim - 1 if depthwise else 0
+    rows = [np.moveaxis(d, axis, 0).reshape(d.shape[axis], -1) for d in (data, other.data)]
+    return any(_same_rows(rows, scales, columns) for columns in (False, True))
+
+
+def _same_rows(rows: list[Array], scales: tuple[Array, Array], sort_columns: bool) -> bool:
+    """Whether both have the same rows with the same scales, in any order."""
+    keyed = []
+    for row_set, scale in zip(rows, scales, strict=True):
+        values = np.sort(row_set, 1) if sort_columns else row_set
+        broadcast = np.broadcast_to(scale, (len(values),))
+        pairs = zip(broadcast, values, strict=True)
+        keyed.append(sorted((float(step), row.tobytes()) for step, row in pairs))
+    return keyed[0] == keyed[1]
 
 
 def compare_onnx(graph: Graph, other: Graph, name: str) -> CheckResult:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from exporter.build import CheckResult
+from exporter.graph.islands import float_layers, is_float_layer, islands
+from exporter.graph.layout import REARRANGING, image_tensors
 from exporter.graph.model import Array, Graph, Operator
 from exporter.quantize.scheme import PAIR_MAX
-from exporter.tflite.reader import TfliteFile
+from exporter.tflite.reader import FileOperator, TfliteFile
 from exporter.verify.scales import result
 
 RATIO_LIMIT = 256.0
@@ -19,29 +21,72 @@ RATIO_LIMIT = 256.0
 
 
 def no_float_tensors(graph: Graph, file: TfliteFile) -> CheckResult:
-    """No FLOAT32 tensor in the .tflite, save inputs and outputs that the recipe wants as floats."""
+    """No FLOAT32 tensor in the .tflite but inside named islands, and layers left float on request.
+
+    Inputs and outputs that the recipe wants as floats do not count either.
+    """
     interface = {
         name for name in (*graph.inputs, *graph.outputs) if graph.tensors[name].dtype == np.float32
     }
-    faults = [
-        f"'{tensor.name}' is FLOAT32"
-        for tensor in file.tensors
+    named = islands(graph) + float_layers(graph)
+    allowed = {name for operator in named for name in operator.outputs}
+    readers: dict[int, list[FileOperator]] = {}
+    for operator in file.operators:
+        for index in operator.inputs:
+            readers.setdefault(index, []).append(operator)
+    floats = [
+        index
+        for index, tensor in enumerate(file.tensors)
         if tensor.dtype == np.float32 and tensor.name not in interface
     ]
-    return result("no float tensor", len(file.tensors), faults, "tensors, all integers")
+    faults = [
+        f"'{file.tensors[index].name}' is FLOAT32"
+        for index in floats
+        if not _ends(file, readers, index) <= allowed
+    ]
+    what = f"tensors, {len(floats)} of them inside {len(named)} named float islands"
+    if graph.float_layers:
+        what += f", {len(graph.float_layers)} of these layers left float on request"
+    return result("no float tensor", len(file.tensors), faults, what)
 
 
-def no_transposes(file: TfliteFile) -> CheckResult:
-    """No TRANSPOSE operator in the .tflite."""
-    found = [operator for operator in file.operators if operator.code == "TRANSPOSE"]
-    faults = [f"{len(found)} TRANSPOSE operators"] if found else []
-    return result("no transpose", len(file.operators), faults, "operators, no TRANSPOSE")
+def _ends(file: TfliteFile, readers: dict[int, list[FileOperator]], start: int) -> set[str]:
+    """The names of the tensors that are no longer float, behind a float one."""
+    ends: set[str] = set()
+    pending, seen = [start], {start}
+    while pending:
+        index = pending.pop()
+        followers = readers.get(index, [])
+        if not followers:
+            ends.add(file.tensors[index].name)
+        for operator in followers:
+            for output in operator.outputs:
+                if file.tensors[output].dtype != np.float32:
+                    ends.add(file.tensors[output].name)
+                elif output not in seen:
+                    seen.add(output)
+                    pending.append(output)
+    return ends
+
+
+def no_transposes(graph: Graph, file: TfliteFile) -> CheckResult:
+    """No TRANSPOSE in the .tflite but those of the model itself."""
+    found = sum(operator.code == "TRANSPOSE" for operator in file.operators)
+    images = image_tensors(graph)
+    own = sum(
+        operator.kind == "Transpose" or bool({*operator.inputs, *operator.outputs} & images)
+        for operator in graph.operators
+        if operator.kind in REARRANGING
+    )
+    faults = [f"{found} TRANSPOSE for {own} that the model has"] if found > own else []
+    what = f"operators, {found} TRANSPOSE, of the model's own" if found else "operators, none"
+    return result("no transpose added", len(file.operators), faults, what)
 
 
 def integer_kernels(graph: Graph, onnx_file: Path) -> CheckResult:
     """Each convolution and dense layer is one integer kernel in ONNX Runtime's optimized graph."""
     counts = optimized_operators(onnx_file)
-    kinds = Counter(operator.kind for operator in graph.operators)
+    kinds = Counter(operator.kind for operator in graph.operators if _is_integer(graph, operator))
     faults = [
         f"{counts[kernel]} {kernel} for {kinds[kind]} {kind}"
         for kind, kernel in (("Conv", "QLinearConv"), ("Gemm", "QGemm"), ("Add", "QLinearAdd"))
@@ -49,6 +94,14 @@ def integer_kernels(graph: Graph, onnx_file: Path) -> CheckResult:
     ]
     compared = kinds["Conv"] + kinds["Gemm"] + kinds["Add"]
     return result("integer kernels in ONNX Runtime", compared, faults, "operators, all integer")
+
+
+def _is_integer(graph: Graph, operator: Operator) -> bool:
+    """Whether ONNX Runtime has an integer kernel: it adds a constant in float (exactly so)."""
+    operands = [graph.tensors[name] for name in operator.inputs[:2] if name]
+    if is_float_layer(graph, operator):
+        return False
+    return operator.kind != "Add" or all(operand.data is None for operand in operands)
 
 
 def optimized_operators(path: Path) -> Counter[str]:
@@ -71,6 +124,8 @@ def pair_rule(graph: Graph) -> CheckResult:
     checked = 0
     for operator in graph.operators:
         if operator.kind not in ("Conv", "Gemm") or _is_depthwise(graph, operator):
+            continue
+        if is_float_layer(graph, operator):
             continue
         weight = graph.tensors[operator.inputs[1]].data
         if weight is None:
@@ -106,6 +161,8 @@ def requantization_ratios(graph: Graph) -> CheckResult:
     checked = 0
     for operator in graph.operators:
         if operator.kind not in ("Conv", "Gemm", "Add", "ReduceMean"):
+            continue
+        if is_float_layer(graph, operator):
             continue
         checked += 1
         ratio = _largest_ratio(graph, operator)

@@ -1,0 +1,247 @@
+"""Layer by layer: where error enters, and whether each operator alone is the same in every runtime.
+
+- SQNR: the int8 network's values against the fp32 network's, so it holds all error up to there.
+- TFLite: each operator alone, from the reference's integers, in LiteRT with XNNPACK.
+- ONNX Runtime: the values inside the shipped file against the reference's.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exporter.build import GOLDEN, MANIFEST, LayerParity, Manifest, load_json
+from exporter.graph import integer
+from exporter.graph.layout import NHWC_OF_NCHW, PLAIN, image_tensors
+from exporter.graph.model import Array, Graph, Operator, Tensor
+from exporter.graph.read import load, read, read_file
+from exporter.progress import Reporter, Silent
+from runtimes.values import load_arrays
+
+SAMPLES = 16
+TFLITE = "LiteRT, XNNPACK"
+UNSIGNED_SHIFT = 128
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far a runtime's integers are from the reference's."""
+
+    differing: int
+    values: int
+    max_lsb: int
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One operator of the canonical graph.
+
+    Attributes:
+        name: of its output.
+        kind: of the operator.
+        sqnr_db: 10 log10 of the power of the fp32 values over that of the error; None where the
+            fp32 file has no such value.
+        tflite: the operator alone, in LiteRT with XNNPACK; None where it cannot run alone.
+        onnx: the value inside the shipped .onnx file; None where ONNX Runtime has fused it away.
+    """
+
+    name: str
+    kind: str
+    sqnr_db: float | None
+    tflite: Difference | None
+    onnx: Difference | None
+
+
+def layer_errors(
+    directory: Path, samples: int = SAMPLES, reporter: Reporter | None = None
+) -> list[LayerError]:
+    """Compare every operator of a build, over its first golden inputs.
+
+    Returns:
+        Worst SQNR first; operators without one at the end, in the graph's order.
+
+    Raises:
+        BuildError: a file is missing.
+        UnsupportedError: an operator that the integer reference does not know.
+    """
+    reporter = reporter if reporter is not None else Silent()
+    manifest = load_json(directory / MANIFEST, Manifest)
+    graph = read_file(directory / f"{manifest.name}.qdq.onnx")
+    frames = load_arrays(str(directory / GOLDEN))["input.0"][:samples]
+    given = frames if graph.tensors[graph.inputs[0]].layout == "NHWC" else _to_nchw(frames)
+    with reporter.stage("layers", len(graph.operators) + 3) as advance:
+        expected = integer.run(graph, [given])
+        advance(1, "")
+        real = _real_values(graph, load(directory / f"{manifest.name}.fp32.onnx"), given)
+        advance(1, "")
+        shipped = _shipped_values(directory / f"{manifest.name}.int8.onnx", graph, given)
+        advance(1, "")
+        rows = []
+        for operator in graph.operators:
+            rows.append(_row(graph, operator, expected, real, shipped))
+            advance(1, operator.kind)
+    return sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
+
+
+def parity_rows(errors: list[LayerError]) -> tuple[LayerParity, ...]:
+    """The operators alone in TFLite, as the certificate has them."""
+    return tuple(
+        LayerParity(
+            layer=error.name,
+            runtime=TFLITE,
+            values=error.tflite.values,
+            differing=error.tflite.differing,
+            max_lsb=error.tflite.max_lsb,
+        )
+        for error in errors
+        if error.tflite is not None
+    )
+
+
+def _to_nchw(frames: Array) -> Array:
+    """Golden inputs are NHWC; a float input takes NCHW."""
+    moved: Array = np.ascontiguousarray(np.moveaxis(frames, -1, 1)) if frames.ndim == 4 else frames
+    return moved
+
+
+def _row(
+    graph: Graph,
+    operator: Operator,
+    expected: dict[str, Array],
+    real: dict[str, Array],
+    shipped: dict[str, Array],
+) -> LayerError:
+    name = next(output for output in operator.outputs if output)
+    tensor = graph.tensors[name]
+    return LayerError(
+        name=name,
+        kind=operator.kind + (f"+{operator.activation}" if operator.activation else ""),
+        sqnr_db=_sqnr(tensor, expected[name], real.get(name)),
+        tflite=_alone(graph, operator, expected),
+        onnx=_difference(expected[name], shipped.get(name)),
+    )
+
+
+def _sqnr(tensor: Tensor, integers: Array, real: Array | None) -> float | None:
+    if real is None or tensor.quantization is None or real.shape != integers.shape:
+        return None
+    scale, zero_point = float(tensor.quantization.scale), tensor.quantization.zero_point
+    found = (integers.astype(np.float64) - zero_point) * scale
+    noise = float(np.square(found - real).sum())
+    power = float(np.square(real.astype(np.float64)).sum())
+    if noise == 0 or power == 0:
+        return None
+    return 10.0 * math.log10(power / noise)
+
+
+def _difference(expected: Array, found: Array | None) -> Difference | None:
+    if found is None or found.shape != expected.shape:
+        return None
+    shift = UNSIGNED_SHIFT if found.dtype == np.uint8 and expected.dtype == np.int8 else 0
+    apart = np.abs(expected.astype(np.int64) - found.astype(np.int64) + shift)
+    return Difference(int(np.count_nonzero(apart)), apart.size, int(apart.max(initial=0)))
+
+
+def _alone(graph: Graph, operator: Operator, expected: dict[str, Array]) -> Difference | None:
+    """One operator as a .tflite file of its own, fed with the reference's integers."""
+    from exporter.tflite import lower
+    from runtimes.backend import open_model
+
+    names = [name for name in (*operator.inputs, *operator.outputs) if name]
+    values = [n for n in dict.fromkeys(operator.inputs) if n and graph.tensors[n].data is None]
+    outputs = [name for name in operator.outputs if name]
+    images = image_tensors(graph)
+    kept = {
+        name: replace(graph.tensors[name], layout="" if name in images else PLAIN) for name in names
+    }
+    own = graph.float_layers & set(operator.inputs)
+    single = Graph(operator.name, kept, [operator], values, outputs, own)
+    if any((name in images) != (name in image_tensors(single)) for name in (*values, *outputs)):
+        return None
+    samples = {name: expected[name].reshape(-1, *graph.tensors[name].shape) for name in values}
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+        path = Path(folder) / "one.tflite"
+        path.write_bytes(lower(single))
+        backend = open_model(path)
+        found = []
+        for index in range(len(samples[values[0]])):
+            arrays = [_stored(samples[name][index], name in images) for name in values]
+            backend.set_inputs(arrays)
+            backend.invoke()
+            found.append(backend.get_outputs()[0])
+        backend.close()
+    stacked = np.concatenate(found)
+    if outputs[0] in images:
+        stacked = np.moveaxis(stacked, -1, 1)
+    return _difference(expected[outputs[0]], stacked)
+
+
+def _stored(array: Array, image: bool) -> Array:
+    """A tensor as TFLite stores it."""
+    stored: Array = np.ascontiguousarray(array.transpose(NHWC_OF_NCHW) if image else array)
+    return stored
+
+
+def _real_values(canonical: Graph, model: Any, given: Array) -> dict[str, Array]:
+    """Values of the fp32 network by the names that the canonical graph has for them.
+
+    Operators of a kind follow each other in the same order in both. They are paired from the end:
+    the fp32 network has the arithmetic on frames in front.
+    """
+    real = read(model)
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    wanted = {}
+    for kind in {operator.kind for operator in canonical.operators}:
+        own = [operator for operator in canonical.operators if operator.kind == kind]
+        others = [operator for operator in real.operators if operator.kind == kind]
+        for operator, other in zip(reversed(own), reversed(others), strict=False):
+            value = values.get(other.outputs[0])
+            if value is None or operator.activation != other.activation:
+                continue
+            readers = [node for node, _ in value.uses()]
+            fused = other.activation and len(readers) == 1
+            wanted[operator.outputs[0]] = str((readers[0].outputs[0] if fused else value).name)
+    found = _run_with_values(model, set(wanted.values()), given)
+    return {name: found[value] for name, value in wanted.items() if value in found}
+
+
+def _shipped_values(path: Path, graph: Graph, given: Array) -> dict[str, Array]:
+    """Integers inside the shipped .onnx by the canonical graph's names."""
+    model = load(path)
+    by_name = {}
+    for node in model.graph:
+        if node.op_type == "QuantizeLinear":
+            source = node.inputs[0].producer()
+            while source is not None and source.op_type in ("Relu", "Clip"):
+                source = source.inputs[0].producer()
+            if source is not None:
+                by_name[str(source.outputs[0].name)] = str(node.outputs[0].name)
+    wanted = {n: by_name.get(n, n) for o in graph.operators for n in o.outputs if n}
+    found = _run_with_values(model, set(wanted.values()), given)
+    return {name: found[value] for name, value in wanted.items() if value in found}
+
+
+def _run_with_values(model: Any, wanted: set[str], given: Array) -> dict[str, Array]:
+    """Run an ONNX model and keep values by name; names that it lacks are left out."""
+    import onnx_ir as ir
+    import onnxruntime
+
+    known = {value.name: value for node in model.graph for value in node.outputs}
+    outputs = {value.name for value in model.graph.outputs}
+    for name in sorted(wanted):
+        value = known.get(name)
+        if value is not None and name not in outputs and value.type is not None:
+            model.graph.outputs.append(value)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [output.name for output in session.get_outputs()]
+    arrays = session.run(names, {session.get_inputs()[0].name: given})
+    return dict(zip(names, arrays, strict=True))
