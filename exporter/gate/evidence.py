@@ -16,6 +16,7 @@ from exporter.build import (
     BENCH,
     CERTIFICATE,
     MANIFEST,
+    SMOKE,
     Accuracy,
     AccuracyRow,
     Artifact,
@@ -25,9 +26,12 @@ from exporter.build import (
     Manifest,
     OutputComparison,
     PackageInfo,
+    Smoke,
+    SmokeRow,
     load_json,
     sha256_of,
 )
+from exporter.contents import CONTENTS, Contents, FileContents, LayerRow
 from exporter.errors import BuildError
 
 __all__ = ["Evidence", "file_name"]
@@ -60,7 +64,7 @@ class Evidence:
         """`accuracy.json`; None when it was not measured.
 
         Raises:
-            BuildError: the file is damaged. The same holds for `bench` and `certificate`.
+            BuildError: the file is damaged. The same holds for the other documents.
         """
         return self._optional(ACCURACY, Accuracy)
 
@@ -74,15 +78,56 @@ class Evidence:
         """`certificate.json`; None when nothing was proven."""
         return self._optional(CERTIFICATE, Certificate)
 
+    @cached_property
+    def smoke(self) -> Smoke | None:
+        """`smoke.json`; None when no smoke test was run."""
+        return self._optional(SMOKE, Smoke)
+
+    @cached_property
+    def contents(self) -> Contents | None:
+        """`contents.json`; None when the files were not listed."""
+        return self._optional(CONTENTS, Contents)
+
+    def file_contents(self, artifact: Artifact) -> FileContents | None:
+        """What the file holds; None when it was not listed, or another file was."""
+        return None if self.contents is None else self.contents.of(artifact.sha256)
+
+    def layers(self, artifact: Artifact) -> tuple[LayerRow, ...]:
+        """The layers of an int8 file; those of the .tflite for any other, which has the same."""
+        if artifact.precision != "int8":
+            return ()
+        shown = self.manifest.artifact("tflite", "int8")
+        for candidate in (artifact, shown):
+            listed = None if candidate is None else self.file_contents(candidate)
+            if listed is not None and listed.layers:
+                return listed.layers
+        return ()
+
     def accuracy_rows(self, artifact: Artifact) -> tuple[AccuracyRow, ...]:
         """Every runtime in which the artifact's accuracy was measured."""
         rows = self.accuracy.rows if self.accuracy is not None else ()
         return tuple(row for row in rows if row.artifact in self._names(artifact))
 
     def bench_rows(self, artifact: Artifact) -> tuple[BenchRow, ...]:
-        """Every device and runtime on which the artifact was timed."""
+        """Every device and runtime on which this very file was measured.
+
+        A row that tells the hash of what ran, and tells another one, is of another build.
+        """
         rows = self.bench.rows if self.bench is not None else ()
-        return tuple(row for row in rows if row.artifact in self._names(artifact))
+        known = ("", artifact.sha256.lower())
+        return tuple(
+            row
+            for row in rows
+            if row.artifact in self._names(artifact) and row.model_sha256.lower() in known
+        )
+
+    def smoke_rows(self, artifact: Artifact) -> tuple[SmokeRow, ...]:
+        """Every smoke test of the artifact, as it is and as its package."""
+        rows = self.smoke.rows if self.smoke is not None else ()
+        names = self._names(artifact)
+        if artifact.package is not None:
+            names |= {artifact.package.path}
+        return tuple(row for row in rows if row.file in names)
 
     def comparisons(self, artifact: Artifact) -> tuple[OutputComparison, ...]:
         """The certificate's rows of output hashes for the artifact."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from exporter.build import write_bytes
-from exporter.gate.text import printable
+from exporter.gate.text import explanation, printable
 from exporter.gate.verdict import Line, Verdict
 
 __all__ = ["to_junit", "write_junit"]
@@ -44,9 +44,6 @@ def _add_case(suite: ET.Element, line: Line) -> None:
     if line.passed:
         return
     failure = ET.SubElement(
-        case, "failure", {"type": line.limit, "message": printable(line.reason)}
+        case, "failure", {"type": printable(line.limit), "message": printable(line.reason)}
     )
-    failure.text = printable(
-        f"allowed: {line.limit_text}; measured: {line.measured_text}. "
-        f"{line.reason}. What helps: {line.remedy or 'see the documentation'}"
-    )
+    failure.text = explanation(line)

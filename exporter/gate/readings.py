@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
 
 from exporter.build import Artifact, BenchRow, Certificate
+from exporter.errors import PackageError
 from exporter.gate.evidence import Evidence, file_name
 
 __all__ = [
     "Reading",
     "accuracy",
     "accuracy_drop",
+    "agreement",
+    "arena",
     "certified",
     "compression_ratio",
+    "delta_bytes",
     "file_bytes",
     "package_bytes",
     "peak_bytes",
     "peak_memory",
+    "pss",
     "slowest",
+    "unmeasured",
 ]
 
 
@@ -54,6 +62,41 @@ def package_bytes(evidence: Evidence, artifact: Artifact) -> Reading:
     if size is None:
         return unmeasured(f"the package {artifact.package.path} is missing", pack)
     return Reading(size)
+
+
+def delta_bytes(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The size of the delta package beside the file, in bytes: the update's download.
+
+    The largest, where there are deltas from several releases. Its name is the file's with
+    `.delta.ewp` behind, or `.from-VERSION.delta.ewp`.
+    """
+    path = evidence.directory / artifact.path
+    found = sorted(path.parent.glob(f"{escape(path.name)}*.delta.ewp"))
+    if not found:
+        return unmeasured(
+            "there is no delta package of this file",
+            f"run `edgewright pack {path.name} --base OLD -o {path.name}.delta.ewp`",
+        )
+    largest = max(found, key=lambda delta: delta.stat().st_size)
+    trouble = _no_delta_of(largest, artifact)
+    if trouble:
+        return unmeasured(f"{largest.name}: {trouble}", "pack the delta again")
+    return Reading(largest.stat().st_size, source=f"in {largest.name}")
+
+
+def _no_delta_of(path: Path, artifact: Artifact) -> str:
+    """Why a package is no update to this build's file; "" when it is one."""
+    from runtimes.container import read
+
+    try:
+        package = read(path.read_bytes())
+    except PackageError as error:
+        return str(error).splitlines()[0]
+    if package.base is None:
+        return "it is a whole package, which builds on no file before"
+    if package.sha256.hex() != artifact.sha256.lower():
+        return "it restores another file than this one"
+    return ""
 
 
 def compression_ratio(evidence: Evidence, artifact: Artifact) -> Reading:
@@ -93,6 +136,15 @@ def accuracy_drop(evidence: Evidence, artifact: Artifact) -> Reading:
     return Reading(worst.drop_pt, source=f"in {worst.runtime}")
 
 
+def agreement(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The lowest share of samples, over the runtimes, on which fp32 names the same class."""
+    rows = evidence.accuracy_rows(artifact)
+    if not rows:
+        return _no_accuracy(evidence)
+    worst = min(rows, key=lambda row: row.agreement)
+    return Reading(worst.agreement, source=f"in {worst.runtime}")
+
+
 def _no_accuracy(evidence: Evidence) -> Reading:
     reason = (
         "accuracy was not measured: there is no accuracy.json"
@@ -113,6 +165,31 @@ def peak_memory(evidence: Evidence, artifact: Artifact) -> Reading:
             f"memory is unknown {_where(worst)}", "measure on Linux, which counts it by process"
         )
     return Reading(peak_bytes(worst), source=_where(worst))
+
+
+def pss(evidence: Evidence, artifact: Artifact) -> Reading:
+    """The process's share of memory with the file loaded (proportional set size), in bytes."""
+    return _memory(evidence, artifact, "pss_bytes", "PSS")
+
+
+def arena(evidence: Evidence, artifact: Artifact) -> Reading:
+    """What the interpreter holds for activations, in bytes."""
+    return _memory(evidence, artifact, "arena_bytes", "the arena")
+
+
+def _memory(evidence: Evidence, artifact: Artifact, field: str, what: str) -> Reading:
+    """The largest over every device and runtime that tells it; some runners tell none of it."""
+    rows = evidence.bench_rows(artifact)
+    if not rows:
+        return _no_bench(evidence)
+    known = [(amount, row) for row in rows if (amount := getattr(row, field, None)) is not None]
+    if not known:
+        return unmeasured(
+            f"{what} is unknown on every device that was measured",
+            f"measure on a device and with a runner that tells {what}, or hold peak_memory instead",
+        )
+    amount, row = max(known, key=lambda pair: pair[0])
+    return Reading(amount, source=_where(row))
 
 
 def peak_bytes(row: BenchRow) -> int:
@@ -139,10 +216,10 @@ def slowest(
         )
     for row in rows:
         if not row.valid:
-            notes = f" ({'; '.join(row.notes)})" if row.notes else ""
+            why = "; ".join(row.reasons or row.notes)
             return unmeasured(
-                f"the measurement {_where(row)} is marked invalid{notes}",
-                "measure again on a quiet, cool device with a fixed clock",
+                f"the measurement {_where(row)} is marked invalid{f' ({why})' if why else ''}",
+                "; ".join(row.remedies) or "measure again on a quiet, cool device, its clock fixed",
             )
     worst = max(rows, key=time_ms)
     return Reading(time_ms(worst), source=_where(worst))

@@ -60,6 +60,8 @@ def _advice(line: Line) -> Iterator[RenderableType]:
     yield Text("")
     yield head
     yield Padding(Text(printable(line.reason) + _source(line)), (0, 0, 0, 2), expand=False)
+    for detail in line.details:
+        yield Padding(Text(f"· {printable(detail)}"), (0, 0, 0, 2), expand=False)
     if line.remedy:
         advice = Text("what helps: ", style="dim")
         advice.append(printable(line.remedy), style="not dim")

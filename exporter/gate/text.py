@@ -1,8 +1,26 @@
-"""Names out of files, made safe to print."""
+"""Names out of files, made safe to print; and a failed line in one sentence."""
 
 from __future__ import annotations
 
-__all__ = ["printable"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.gate.verdict import Line
+
+__all__ = ["explanation", "printable"]
+
+
+def explanation(line: Line) -> str:
+    """What was allowed and measured, why that is no, the layers behind it, and what helps."""
+    parts = [
+        f"{line.title}: allowed {line.limit_text}, measured {line.measured_text}; {line.reason}"
+        + (f" ({line.source})" if line.source and line.measured is not None else "")
+    ]
+    if line.details:
+        parts.append(f"Layers: {'; '.join(line.details)}")
+    if line.remedy:
+        parts.append(f"What helps: {line.remedy}")
+    return printable(". ".join(parts) + ".")
 
 
 def printable(text: str) -> str:

@@ -10,12 +10,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from difflib import get_close_matches
 from typing import Final
 
-__all__ = ["BYTES", "MILLISECONDS", "POINTS", "QUANTITIES", "RATIO", "SHARE", "TIMES", "Quantity"]
+__all__ = [
+    "BYTES",
+    "CHANGE",
+    "MILLISECONDS",
+    "POINTS",
+    "QUANTITIES",
+    "RATIO",
+    "SHARE",
+    "TIMES",
+    "Quantity",
+    "signed",
+]
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _WRITTEN: Final = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]{1,3})?)\s*(\S*)\s*")
@@ -194,13 +205,19 @@ SHARE: Final = Quantity(
     maximum=1.0,
     decimals=2,
 )
+CHANGE: Final = replace(SHARE, example='"2 %" or 0.02')
 RATIO: Final = Quantity(
     base=TIMES,
     factors={TIMES: Decimal(1), "x": Decimal(1)},
     shown=(TIMES,),
     example='20 or "20x"',
 )
-
 QUANTITIES: Final[Mapping[str, Quantity]] = {
     quantity.base: quantity for quantity in (BYTES, MILLISECONDS, POINTS, SHARE, RATIO)
 }
+
+
+def signed(change: float) -> str:
+    """A relative change with its sign: `+2.30 %`."""
+    sign = "+" if change >= 0 else "\N{MINUS SIGN}"
+    return f"{sign}{SHARE.format(abs(change))}"

@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from exporter.build import SCHEMA_VERSION, Frozen
-from exporter.gate.units import POINTS, QUANTITIES, Quantity
+from exporter.gate.units import BYTES, POINTS, QUANTITIES, SHARE, Quantity
 
-__all__ = ["Line", "Verdict"]
+__all__ = ["LayerChange", "Line", "Verdict"]
 
 Value = int | float | str | None
 
@@ -34,6 +34,9 @@ class Line(Frozen):
             two cannot be subtracted.
         remedy: what usually helps; "" when the limit is kept.
         source: where `measured` comes from (a device and runtime, for one).
+        subject: what of the artifact a growth limit holds, "" for any other limit.
+        details: the layers that weigh most, or that grew most; one short text each.
+        budget_line: the limit's line in the budget, from 1; None where it was not found.
     """
 
     artifact: str
@@ -48,11 +51,15 @@ class Line(Frozen):
     over: float | None = None
     remedy: str = ""
     source: str = ""
+    subject: str = ""
+    details: tuple[str, ...] = ()
+    budget_line: int | None = None
 
     @property
     def title(self) -> str:
-        """The limit's name, with its device if it has one."""
-        return f"{self.limit} on {self.device}" if self.device else self.limit
+        """The limit's name, with its subject and device if it has one."""
+        name = f"{self.limit} of {self.subject}" if self.subject else self.limit
+        return f"{name} on {self.device}" if self.device else name
 
     @property
     def limit_text(self) -> str:
@@ -87,11 +94,70 @@ class Line(Frozen):
         return value if isinstance(value, str) else QUANTITIES[self.unit].format(value)
 
 
+class LayerChange(Frozen):
+    """One layer of a file against the baseline's; None on the side where it does not exist.
+
+    `bytes` are the file's; `entropy_bytes` are about what the package spends on the layer;
+    `sparsity` is its share of zeros, in [0, 1].
+    """
+
+    artifact: str
+    layer: str
+    bytes: int | None
+    baseline_bytes: int | None
+    entropy_bytes: float | None
+    baseline_entropy_bytes: float | None
+    sparsity: float | None
+    baseline_sparsity: float | None
+
+    @property
+    def growth(self) -> int:
+        """Bytes in the file, more than before."""
+        return (self.bytes or 0) - (self.baseline_bytes or 0)
+
+    @property
+    def packed_growth(self) -> float:
+        """Bytes at the entropy, more than before."""
+        return (self.entropy_bytes or 0.0) - (self.baseline_entropy_bytes or 0.0)
+
+    @property
+    def differs(self) -> bool:
+        """Whether anything about the layer changed."""
+        return (self.growth, self.packed_growth) != (0, 0.0) or (
+            self.sparsity != self.baseline_sparsity
+        )
+
+    def sentence(self, *, packed: bool) -> str:
+        """The change in words: `conv2: +1.20 kB packed, zeros 90.00 % before, 71.20 % now`."""
+        growth = round(self.packed_growth) if packed else self.growth
+        sign = "+" if growth >= 0 else "\N{MINUS SIGN}"
+        text = f"{self.layer}: {sign}{BYTES.format(abs(growth))}{' packed' if packed else ''}"
+        if self.baseline_bytes is None:
+            return f"{text}, a new layer"
+        if self.bytes is None:
+            return f"{text}, the layer is gone"
+        before, now = self.baseline_sparsity or 0.0, self.sparsity or 0.0
+        if before == now:
+            return text
+        return f"{text}, zeros {SHARE.format(before)} before, {SHARE.format(now)} now"
+
+
 class Verdict(Frozen):
-    """Every line of one check; `name` is the build's."""
+    """Every line of one check.
+
+    Attributes:
+        name: the build's.
+        lines: one for each limit of each artifact.
+        budget: the budget's path as it was given; "" where there is none.
+        baseline: the name of the build compared with; "" where there is none.
+        changes: layers that are not as in the baseline, the largest growth first.
+    """
 
     name: str
     lines: tuple[Line, ...]
+    budget: str = ""
+    baseline: str = ""
+    changes: tuple[LayerChange, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -120,7 +186,10 @@ class Verdict(Frozen):
             "passed": self.passed,
             "checks": len(self.lines),
             "failures": len(self.failures),
+            "budget": self.budget,
+            "baseline": self.baseline,
             "lines": [line.model_dump(mode="json") for line in self.lines],
+            "changes": [change.model_dump(mode="json") for change in self.changes],
         }
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 

@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from exporter.build import REPORT, write_bytes
+from exporter.contents import LayerRow
 from exporter.errors import MissingRuntimeError
 from exporter.gate.evidence import Evidence, file_name
 from exporter.gate.units import BYTES, MILLISECONDS, POINTS, RATIO, SHARE
 from exporter.gate.verdict import Verdict
-from exporter.report.layers import LayerRow
 from exporter.report.summary import build_rows, label, shown, time_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-__all__ = ["LayerRow", "write_report"]
+    from exporter.report.views import Device
+
+__all__ = ["LayerRow", "environment", "render_page", "write_report"]
 
 # A page of more rows than these is no longer read, and grows beyond what a browser likes.
 _MOST_LAYER_ROWS: Final = 500
@@ -28,9 +30,13 @@ _BACKTICKS: Final = re.compile(r"`([^`]+)`")
 
 
 def write_report(
-    directory: Path, *, verdict: Verdict | None = None, layers: Sequence[LayerRow] = ()
+    directory: Path,
+    *,
+    verdict: Verdict | None = None,
+    layers: Sequence[LayerRow] = (),
+    output: Path | None = None,
 ) -> Path:
-    """Write `report.html` into a build directory.
+    """Write the page of a build.
 
     What was not measured is left out, with a sentence that names the command which measures it.
 
@@ -38,6 +44,7 @@ def write_report(
         directory: a build directory.
         verdict: the gate's answer, from `exporter.gate.check`; None where there is no budget.
         layers: the layers of a shipped file, in the order of the model.
+        output: where; `report.html` in the directory by default.
 
     Returns:
         The path of the page.
@@ -46,14 +53,27 @@ def write_report(
         BuildError: manifest.json is missing, or a JSON file of the build is damaged.
         MissingRuntimeError: matplotlib or jinja2 is not installed.
     """
-    evidence = Evidence(directory)
-    page = _environment().get_template("report.html.j2").render(_context(evidence, verdict, layers))
-    path = directory / REPORT
-    write_bytes(path, page.encode())
+    environment()  # better told before the pictures are drawn than halfway
+    context = _context(Evidence(directory), verdict, layers)
+    return render_page("report.html.j2", context, output or directory / REPORT)
+
+
+def render_page(template: str, context: dict[str, Any], path: Path) -> Path:
+    """Write a page from a template, whole or not at all.
+
+    Raises:
+        MissingRuntimeError: matplotlib or jinja2 is not installed.
+    """
+    write_bytes(path, environment().get_template(template).render(context).encode())
     return path
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What renders the templates: everything is escaped, and nothing undefined passes.
+
+    Raises:
+        MissingRuntimeError: matplotlib or jinja2 is not installed.
+    """
     try:
         import matplotlib  # noqa: F401 - the pictures need it; better told before than halfway
         from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -64,7 +84,7 @@ def _environment() -> Environment:
             found=str(error),
             remedy="pip install 'edgewright[export]'",
         ) from None
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("exporter.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -73,39 +93,58 @@ def _environment() -> Environment:
     )
     quantities = {"size": BYTES, "ms": MILLISECONDS, "points": POINTS, "share": SHARE}
     for name, quantity in {**quantities, "ratio": RATIO}.items():
-        environment.filters[name] = partial(shown, quantity=quantity)
-    environment.filters["count"] = _count
-    environment.filters["commands"] = _commands
-    environment.filters["label"] = label
-    environment.filters["file_name"] = file_name
-    environment.globals["time_text"] = time_text
-    return environment
+        made.filters[name] = partial(shown, quantity=quantity)
+    made.filters["count"] = _count
+    made.filters["commands"] = _commands
+    made.filters["label"] = label
+    made.filters["file_name"] = file_name
+    made.globals["time_text"] = time_text
+    return made
 
 
 def _context(
     evidence: Evidence, verdict: Verdict | None, layers: Sequence[LayerRow]
 ) -> dict[str, Any]:
-    from exporter.report import plots, views
+    from exporter.report import device_plots, layer_plots, parity_plot, plots, views
 
     rows = build_rows(evidence)
-    runs = views.runs(evidence)
     return {
         "manifest": evidence.manifest,
+        "recipe": views.recipe(evidence),
         "accuracy": evidence.accuracy,
         "bench": evidence.bench,
         "certificate": evidence.certificate,
+        "parity_plot": parity_plot.layer_parity(evidence.certificate),
         "verdict": verdict,
         "rows": rows,
         "figures": views.figures(evidence, rows),
         "accuracy_plot": plots.accuracy_by_size(views.points(evidence)),
-        "latency_plot": plots.latency(runs),
-        "memory_plot": plots.memory(runs),
-        "layers_plot": plots.layer_bars(layers),
-        "runs_left_out": max(0, len(runs) - plots.MOST_RUNS),
-        "layers": plots.heaviest(layers, _MOST_LAYER_ROWS),
+        "speed_plot": plots.accuracy_by_latency(views.timed_points(evidence)),
+        "devices_plot": device_plots.device_bars(views.runs(evidence)),
+        "devices": [_device(device, place) for place, device in enumerate(views.devices(evidence))],
+        "device_names": sorted({row.device for row in evidence.bench.rows})
+        if evidence.bench
+        else [],
+        "layers_plot": layer_plots.layer_bars(layers),
+        "levels_plot": layer_plots.level_bars(layers),
+        "weights_plot": layer_plots.histograms(layers),
+        "layers": layer_plots.heaviest(layers, _MOST_LAYER_ROWS),
         "layers_total": len(layers),
-        "layers_drawn": min(len(layers), plots.MOST_LAYERS),
-        "devices": sorted({row.device for row in evidence.bench.rows}) if evidence.bench else [],
+        "layers_drawn": min(len(layers), layer_plots.MOST_LAYERS),
+    }
+
+
+def _device(device: Device, place: int) -> dict[str, Any]:
+    from exporter.report import plots
+
+    return {
+        "name": device.name,
+        "state": device.state,
+        "unknown": device.unknown,
+        "doubts": device.doubts,
+        "latency_plot": plots.latency(device.runs, place),
+        "memory_plot": plots.memory(device.runs, place),
+        "left_out": max(0, len(device.runs) - plots.MOST_RUNS),
     }
 
 

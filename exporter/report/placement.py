@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -13,6 +13,11 @@ __all__ = ["Placement"]
 
 _MARK_PX: Final = 7.0
 _RINGS_PX: Final = (11.0, 18.0, 26.0, 36.0, 48.0, 62.0, 80.0, 100.0)
+_DIRECTIONS: Final = (
+    *((0, 1), (0, -1), (1, 0), (-1, 0)),
+    *((1, 1), (-1, 1), (1, -1), (-1, -1)),
+    *((0.5, 1), (-0.5, 1), (0.5, -1), (-0.5, -1)),
+)
 _LINE_STEP_PX: Final = 5.0
 _FAR_PX: Final = 18.0
 _FONT_SIZE: Final = 8
@@ -54,7 +59,12 @@ class Placement:
         """Write a name near a mark, with a thin line to it where they stand apart."""
         width, height = self._size(text)
         candidates = list(_around(x, y, width, height))
-        place = next((place for place in candidates if self._free(place)), candidates[0])
+        # A line that crosses another is better than names that cover each other.
+        place = (
+            next(filter(self._free, candidates), None)
+            or next(filter(self._readable, candidates), None)
+            or candidates[0]
+        )
         self._taken.append(place.box)
         self._taken += place.leader
         to_data = self._axes.transData.inverted().transform
@@ -70,6 +80,10 @@ class Placement:
         artist.remove()
         return extent.width, extent.height
 
+    def _readable(self, place: Place) -> bool:
+        """Whether the name itself stands free, whatever its line crosses."""
+        return self._free(replace(place, leader=()))
+
     def _free(self, place: Place) -> bool:
         left, low, right, high = self._inside
         box = place.box
@@ -80,9 +94,9 @@ class Placement:
 
 
 def _around(x: float, y: float, width: float, height: float) -> Iterator[Place]:
-    """Places for a box around a point, nearest first: above, below, right, left, then corners."""
+    """Places for a box around a point, nearest first: above, below, beside it, then between."""
     for ring in _RINGS_PX:
-        for across, up in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+        for across, up in _DIRECTIONS:
             middle = (x + across * (ring + width / 2), y + up * (ring + height / 2))
             box = _box(*middle, width / 2, height / 2)
             end = (min(max(x, box[0]), box[2]), min(max(y, box[1]), box[3]))

@@ -9,13 +9,18 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-__all__ = ["COLOURS", "drawing", "inline_svg"]
+from exporter.gate.text import printable
+
+__all__ = ["COLOURS", "drawing", "inline_svg", "short", "standalone", "telling"]
+
+_LONGEST_NAME: Final = 26
 
 # CSS variable -> stand-in. No stand-in is black, which matplotlib leaves unwritten.
 COLOURS: Final = {
@@ -115,3 +120,44 @@ def _page_font(match: re.Match[str]) -> str:
     """Keep weight and size of a `font: ...` shorthand, leave the family to the page."""
     weight, size = match.groups()
     return (f"font-weight: {weight}; " if weight else "") + f"font-size: {size}px"
+
+
+def short(name: str, most: int = _LONGEST_NAME) -> str:
+    """A name that leaves room for the bars: its ends tell layers apart, so its middle goes."""
+    name = printable(name)
+    if len(name) <= most:
+        return name
+    half = (most - 1) // 2
+    return f"{name[:half]}…{name[-half:]}"
+
+
+def telling(names: Sequence[str]) -> list[str]:
+    """Names without the beginning and the end that all of them share: what tells them apart.
+
+    Cut only at a dot, slash or underscore, and never to nothing.
+    """
+    if len(names) < 2:
+        return list(names)
+    start = _boundary(names)
+    end = _boundary([name[::-1] for name in names])
+    cut = [name[start : len(name) - end] for name in names]
+    return cut if all(cut) and len(set(cut)) == len(set(names)) else list(names)
+
+
+def _boundary(names: Sequence[str]) -> int:
+    """How much of a shared beginning goes: up to and with its last separator."""
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    shared = "".join(letters[0] for letters in alike)
+    return max(shared.rfind(separator) for separator in "./_") + 1
+
+
+def standalone(svg: Markup) -> str:
+    """The picture as a file of its own: with the report's colours, for light and dark."""
+    from importlib.resources import files
+
+    sheet = (files("exporter.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    colours = sheet[: sheet.index("* {")]
+    own = "svg { background: var(--page); font-family: system-ui, sans-serif; }"
+    head, _, rest = str(svg).partition(">")
+    head = head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    return f"{head}><style>{colours}{own}</style>{rest}\n"

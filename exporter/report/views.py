@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from exporter.build import Artifact, BenchRow
+from exporter.contents import RECIPE
+from exporter.errors import BuildError
 from exporter.gate.evidence import Evidence
 from exporter.gate.readings import peak_bytes
 from exporter.gate.units import BYTES, POINTS, RATIO, SHARE
 from exporter.report.plots import Point, Run
-from exporter.report.summary import SummaryRow, label, time_text
+from exporter.report.summary import SummaryRow, label, representative, time_text
 
-__all__ = ["Figure", "figures", "points", "runs"]
+__all__ = ["Device", "Figure", "devices", "figures", "points", "recipe", "runs", "timed_points"]
 
 # Points closer than this are one: "drop 0.00 pt" reads better than "gain 0.00 pt".
 _SAME_PT: Final = 0.005
+_UNKNOWN: Final = "unknown"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,25 @@ class Figure:
 
     value: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device that was measured.
+
+    Attributes:
+        name: as `bench.json` has it.
+        runs: its measurements.
+        state: what was known of it: name, value before, and after where that is another.
+        unknown: what it did not tell.
+        doubts: (measurement, what spoke against it) for those that are not valid.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    state: tuple[tuple[str, str], ...]
+    unknown: tuple[str, ...]
+    doubts: tuple[tuple[str, str], ...]
 
 
 def figures(evidence: Evidence, rows: Sequence[SummaryRow]) -> tuple[Figure, ...]:
@@ -54,12 +77,87 @@ def points(evidence: Evidence) -> tuple[Point, ...]:
         ]
     for artifact in evidence.manifest.artifacts:
         for row in evidence.accuracy_rows(artifact)[:1]:
-            name, colour = label(artifact).removeprefix("int8 · "), _colour(artifact)
+            name, colour = _short_label(artifact), _colour(artifact)
             found.append(Point(name, artifact.bytes, row.accuracy, "file", colour))
             if artifact.package is not None:
                 size = artifact.package.bytes
                 found.append(Point(name, size, row.accuracy, "package", colour))
     return tuple(found)
+
+
+def timed_points(evidence: Evidence) -> tuple[Point, ...]:
+    """Every file whose accuracy and time are known; stages of training are timed on no device."""
+    found: list[Point] = []
+    for artifact in evidence.manifest.artifacts:
+        row = representative(evidence, artifact)
+        accuracy = evidence.accuracy_rows(artifact)[:1]
+        if row is not None and accuracy and math.isfinite(row.p50_ms):
+            name, colour = _short_label(artifact), _colour(artifact)
+            found.append(Point(name, row.p50_ms, accuracy[0].accuracy, "file", colour))
+    return tuple(found)
+
+
+def devices(evidence: Evidence) -> tuple[Device, ...]:
+    """Every device that was measured, `local` first."""
+    every = runs(evidence)
+    names = dict.fromkeys(run.device for run in every)
+    return tuple(
+        _device(evidence, name, tuple(run for run in every if run.device == name))
+        for name in sorted(names, key=lambda name: (name != "local", name))
+    )
+
+
+def _device(evidence: Evidence, name: str, its_runs: tuple[Run, ...]) -> Device:
+    bench = evidence.bench
+    before = {} if bench is None else bench.device_state.get(name, {})
+    after = {} if bench is None else bench.device_state_after.get(name, {})
+    state = {}
+    for key, value in before.items():
+        texts = dict.fromkeys((_state_text(key, value), _state_text(key, after.get(key, value))))
+        state[key.removesuffix("_bytes")] = ", then ".join(texts)
+    return Device(
+        name=name,
+        runs=its_runs,
+        state=tuple((key, text) for key, text in state.items() if text != _UNKNOWN),
+        unknown=tuple(key for key, text in state.items() if text == _UNKNOWN),
+        doubts=tuple((run.name, run.doubt) for run in its_runs if not run.steady and run.doubt),
+    )
+
+
+def recipe(evidence: Evidence) -> tuple[tuple[str, str], ...]:
+    """What the recipe says, as `section.key` and value; empty where it was not kept."""
+    path = evidence.directory / RECIPE
+    if not path.exists():
+        return ()
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BuildError(
+            f"{path} is damaged",
+            expected="the recipe as JSON",
+            found=str(error),
+            remedy="build it again with this version of edgewright",
+        ) from None
+    return tuple(_flat("", document))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{prefix}.{key}" if prefix else str(key), inner)
+    elif value is not None:
+        yield prefix, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _state_text(key: str, value: object) -> str:
+    """A state's value in words; numbers without digits that were never measured."""
+    if key.endswith("_bytes") and isinstance(value, int):
+        return BYTES.format(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def runs(evidence: Evidence) -> tuple[Run, ...]:
@@ -73,15 +171,15 @@ def runs(evidence: Evidence) -> tuple[Run, ...]:
 
 def _run(artifact: Artifact, row: BenchRow, beside: Sequence[BenchRow]) -> Run:
     details = [label(artifact)]
-    # Only what tells the measurements of one file apart is worth its space.
-    if len({other.device for other in beside}) > 1 or row.device != "local":
-        details.append(row.device)
+    # Only what tells the measurements of one file on one device apart is worth its space.
+    beside = [other for other in beside if other.device == row.device]
     if len({other.delegate for other in beside}) > 1:
         details.append("builtin kernels" if row.delegate in ("", "none") else row.delegate)
     if len({other.threads for other in beside}) > 1:
         details.append(f"{row.threads} threads")
     return Run(
         name=", ".join(details),
+        device=row.device,
         colour=_colour(artifact),
         samples_ms=tuple(filter(math.isfinite, row.samples_ms)),
         p50_ms=row.p50_ms,
@@ -91,7 +189,13 @@ def _run(artifact: Artifact, row: BenchRow, beside: Sequence[BenchRow]) -> Run:
         loaded_bytes=row.memory_loaded_bytes,
         peak_bytes=peak_bytes(row),
         steady=row.valid,
+        doubt="; ".join(row.reasons or row.notes),
     )
+
+
+def _short_label(artifact: Artifact) -> str:
+    """A file's name beside its mark: what most marks are, int8, goes without saying."""
+    return label(artifact).removeprefix("int8 · ").replace("ONNX Runtime (.ort)", ".ort")
 
 
 def _colour(artifact: Artifact) -> str:

@@ -12,7 +12,15 @@ HEAVY = ("torch", "tensorflow", "onnx", "onnxruntime", "matplotlib", "jinja2", "
 
 @pytest.mark.parametrize(
     "module",
-    ["exporter.gate", "exporter.gate.table", "exporter.gate.junit", "exporter.gate.markdown"],
+    [
+        "exporter.gate",
+        "exporter.gate.table",
+        "exporter.gate.junit",
+        "exporter.gate.sarif",
+        "exporter.gate.github",
+        "exporter.gate.markdown",
+        "exporter.history",
+    ],
 )
 def test_the_gate_imports_nothing_heavy(module):
     code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
@@ -21,4 +29,12 @@ def test_the_gate_imports_nothing_heavy(module):
 
 
 def test_public_names():
-    assert exporter.gate.__all__ == ["Budget", "Line", "Verdict", "check", "load_budget"]
+    assert exporter.gate.__all__ == [
+        "Baseline",
+        "Budget",
+        "Line",
+        "Verdict",
+        "check",
+        "load_baseline",
+        "load_budget",
+    ]

@@ -54,7 +54,16 @@ def six_layers():
     from exporter.report import LayerRow
 
     return [
-        LayerRow(f"features.{i}.conv", "CONV_2D", 288 * 4**i, 200 * 4**i, 17 - i, 288 * 4**i, 1.2)
+        LayerRow(
+            f"features.{i}.conv",
+            "CONV_2D",
+            288 * 4**i,
+            200 * 4**i,
+            17 - i,
+            288 * 4**i,
+            1.2,
+            histogram=((-3, 44 * 4**i), (0, 200 * 4**i), (2, 44 * 4**i)),
+        )
         for i in range(6)
     ]
 

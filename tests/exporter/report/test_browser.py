@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import struct
 import subprocess
 
 import pytest
 
+from exporter.gate.evidence import Evidence
+from exporter.history import History
 from exporter.report import write_report
+from exporter.report.comparison import write_comparison
+from exporter.report.history import write_history
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -55,8 +60,38 @@ def console(log: str) -> list[str]:
 def test_the_console_stays_silent_and_every_picture_is_there(build, verdict, layers, browse):
     done = browse(write_report(build, verdict=verdict, layers=layers), "--dump-dom")
     assert console(done.stderr) == []
-    assert done.stdout.count("<svg") == done.stdout.count("</svg>") == 4
+    assert done.stdout.count("<svg") == done.stdout.count("</svg>") == 7
     assert "parsererror" not in done.stdout
+
+
+def test_the_pages_of_two_builds_and_of_a_history_are_drawn_too(build, builds, layers, browse):
+    old = builds.write_build(build.parent / "old")
+    changed = [dataclasses.replace(layers[0], name="stem"), *layers[1:]]
+    history = History(build.parent / "history.sqlite")
+    history.append(build)
+    pages = {
+        write_comparison(Evidence(build), Evidence(old), (changed, layers)): 1,
+        write_history(history.releases(), build.parent / "history.html"): 3,
+    }
+    for page, pictures in pages.items():
+        done = browse(page, "--dump-dom")
+        assert console(done.stderr) == []
+        assert done.stdout.count("</svg>") == pictures
+        assert "parsererror" not in done.stdout
+
+
+def test_every_picture_takes_its_place_on_the_page(build, verdict, layers, browse):
+    """A picture without width or height would be there for a program only."""
+    page = write_report(build, verdict=verdict, layers=layers)
+    frame = page.with_name("frame.html")
+    frame.write_text(
+        '<iframe id="f" src="report.html" style="width:1200px;height:800px;border:0"></iframe>'
+        "<script>onload = () => { const d = document.getElementById('f').contentDocument;"
+        "const small = [...d.querySelectorAll('svg')].filter(s => s.clientWidth < 200"
+        " || s.clientHeight < 60); document.title = `small ${small.length}`; }</script>"
+    )
+    done = browse(frame, "--allow-file-access-from-files", "--dump-dom")
+    assert "<title>small 0</title>" in done.stdout
 
 
 def test_the_console_would_tell_of_a_fault(build, browse):

@@ -13,6 +13,7 @@ from exporter.gate import Line, Verdict
 from exporter.gate.units import TIMES
 from exporter.gate.verdict import NOTHING
 from exporter.report import LayerRow, write_report
+from exporter.report.svg import telling
 
 MOST_BYTES = 3_000_000
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x onerror=a>&\"'$x_$ {{7*7}}\x1b"
@@ -101,9 +102,9 @@ def test_it_says(page, text):
     assert text in page.words
 
 
-def test_it_has_its_four_pictures_with_a_name_each(page):
+def test_it_has_its_seven_pictures_with_a_name_each(page):
     labels = [value for tag, name, value in page.attributes if (tag, name) == ("svg", "aria-label")]
-    assert len(labels) == page.tags.count("svg") == 4
+    assert len(labels) == page.tags.count("svg") == 7
     assert all(labels)
 
 
@@ -124,7 +125,7 @@ def test_the_same_build_gives_the_same_page(build, verdict, layers, whole_page):
     [
         ("accuracy.json", "No accuracy was measured. edgewright run RECIPE", 2),
         ("bench.json", "No time or memory was measured. edgewright bench FILE", 1),
-        ("certificate.json", "Nothing was proven about these files. edgewright verify DIR", 3),
+        ("certificate.json", "Nothing was proven about these files. edgewright verify DIR", 4),
     ],
 )
 def test_what_is_missing_is_left_out_with_the_command_for_it(build, removed, sentence, pictures):
@@ -156,19 +157,38 @@ def test_a_device_is_named(build, builds):
     words = Elements(written(build)).words
     assert "Times and memory come from local, pi4." in words
     assert "unless one of these is one" in words
-    assert "int8 · TFLite, pi4" in words
+    assert "Side by side" in words
+    assert words.index("local") < words.index("pi4")
 
 
 def test_a_time_that_was_not_steady_is_marked(build, builds):
     def change(document):
-        document["rows"][1]["valid"] = False
+        document["rows"][1].update(valid=False, reasons=["throttled while it ran"])
 
     assert "was not steady" not in Elements(written(build)).words
     builds.edit_json(build / "bench.json", change)
     words = Elements(written(build)).words
     assert "~313 µs" in words
     assert "marks a time whose measurement was not steady" in words
-    assert "int8 · TFLite, not steady" in words
+    assert "int8 · TFLite was not steady: throttled while it ran" in words
+
+
+def test_a_state_that_changed_is_told_before_and_after(build, builds):
+    def change(document):
+        document["device_state"] = {
+            "local": {
+                "temperature_c": 48.25,
+                "memory_total_bytes": 4 * 10**9,
+                "governors": "unknown",
+            }
+        }
+        document["device_state_after"] = {"local": {"temperature_c": 71.0}}
+
+    builds.edit_json(build / "bench.json", change)
+    words = Elements(written(build)).words
+    assert "temperature c 48.25, then 71" in words
+    assert "memory total 4.00 GB" in words
+    assert "unknown governors: the device does not tell" in words
 
 
 def test_a_certificate_that_is_not_clean_says_so(build, builds):
@@ -221,13 +241,13 @@ def test_hostile_names_stay_text(build, builds, layers):
 )
 def test_any_name_can_be_drawn(build, name):
     page = Elements(written(build, layers=[LayerRow(name, "CONV_2D", 9, 0, 9, 9, 3.1)]))
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 6
     assert name in page.text
 
 
 def test_a_name_that_looks_like_a_colour_stays_as_it_is(build):
     text = written(build, layers=[LayerRow("conv#010203", "CONV_2D", 9, 0, 9, 9, 3.1)])
-    assert text.count("conv#010203") == 2
+    assert text.count("conv#010203") == 3
 
 
 def test_a_large_network_gives_a_page_that_a_browser_bears(build, builds):
@@ -307,3 +327,52 @@ def test_nothing_heavy_is_imported_before_a_page_is_written(module):
     code = f"import sys, {module}; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_parity_by_layer_is_drawn_where_the_certificate_has_it(build, builds):
+    def change(document):
+        row = {"runtime": "LiteRT, XNNPACK", "values": 1000, "differing": 0, "max_lsb": 0}
+        document["layers"] = [
+            {"layer": "conv1", **row},
+            {"layer": "conv2", **row, "differing": 20, "max_lsb": 2},
+            {"layer": "conv2", **row, "runtime": "ONNX Runtime", "differing": 3, "max_lsb": 1},
+        ]
+
+    page = Elements(written(build))
+    assert "not layer by layer" in page.words
+    builds.edit_json(build / "certificate.json", change)
+    drawn = Elements(written(build))
+    assert drawn.tags.count("svg") == page.tags.count("svg") + 1
+    assert "2 LSB in LiteRT, XNNPACK" in drawn.words
+    assert "1 LSB" not in drawn.words
+    assert "not layer by layer" not in drawn.words
+
+
+def test_emulated_cpus_are_listed_where_the_certificate_has_them(build, builds):
+    def change(document):
+        row = {"features": "", "artifact": "digits.int8.tflite", "runtime": "LiteRT", "samples": 64}
+        document["cpus"] = [
+            {"cpu": "cortex-a72", **row, "sha256": "0" * 64, "values": 640},
+            {"cpu": "Haswell", **row, "not_run": "no qemu here"},
+        ]
+
+    builds.edit_json(build / "certificate.json", change)
+    words = Elements(written(build)).words
+    assert "cortex-a72 digits.int8.tflite LiteRT 64 0 0" in words
+    assert "Haswell digits.int8.tflite LiteRT did not run: no qemu here" in words
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["net.a.conv_weight", "net.b.conv_weight"], ["a", "b"]),
+        (["conv1_weight", "conv2_weight"], ["conv1", "conv2"]),
+        (["a.b", "a.b.c"], ["b", "b.c"]),
+        (["one"], ["one"]),
+        (["same.x", "same.x"], ["same.x", "same.x"]),
+        (["", "a.b"], ["", "a.b"]),
+        ([], []),
+    ],
+)
+def test_names_are_drawn_by_what_tells_them_apart(names, shown):
+    assert telling(names) == shown
