@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 ACCURACY = "accuracy.json"
 BENCH = "bench.json"
+SMOKE = "smoke.json"
 GOLDEN = "golden.npz"
 REPORT = "report.html"
 
@@ -72,8 +73,33 @@ class Artifact(Frozen):
     package: PackageInfo | None = None
 
 
+class Companion(Frozen):
+    """A file that explains or serves the artifacts and runs nowhere; `path` as in `Artifact`."""
+
+    path: str
+    bytes: int
+    sha256: str
+    purpose: str
+
+
+class Preprocessing(Frozen):
+    """What the network makes of its input: (frame / 255 - mean) / std.
+
+    The int8 files do it themselves: they take frames. Empty lists are for inputs that come as the
+    network takes them.
+    """
+
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
 class Manifest(Frozen):
-    """`manifest.json`: what was built, from what, with which versions."""
+    """`manifest.json`: what was built, from what, with which versions.
+
+    `labels` says what each class is called, where the recipe does. `companions` are files beside
+    the artifacts: the operators that a minimal build of ONNX Runtime needs, what `ptq = "best"`
+    chose.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str
@@ -81,6 +107,9 @@ class Manifest(Frozen):
     versions: dict[str, str]
     source: str
     artifacts: tuple[Artifact, ...]
+    preprocessing: Preprocessing = Preprocessing()
+    labels: tuple[str, ...] = ()
+    companions: tuple[Companion, ...] = ()
 
     def artifact(self, format: str, precision: str) -> Artifact | None:
         """The artifact of this format and precision, if it was built."""
@@ -108,7 +137,7 @@ class AccuracyRow(Frozen):
 class StageAccuracy(Frozen):
     """Accuracy after one stage of training, in PyTorch, with what the stage left of the weights.
 
-    `weight_bytes` is the order-0 entropy of the stage's weights, in bytes (fp32: 4 bytes each).
+    `weight_bytes` is about what the stage's weights take in a package (fp32: 4 bytes each).
     """
 
     stage: str
@@ -153,8 +182,43 @@ class OutputComparison(Frozen):
     decides: bool = True
 
 
+class CpuComparison(Frozen):
+    """The integer outputs of one file on one emulated CPU, against the golden ones.
+
+    `cpu` is qemu's name. The hash and the counts are as in `OutputComparison`, over `samples`
+    golden inputs. `not_run` says why there are none; it is empty where the file ran.
+    """
+
+    cpu: str
+    features: str
+    artifact: str
+    runtime: str
+    samples: int
+    sha256: str | None = None
+    values: int = 0
+    differing: int = 0
+    max_lsb: int = 0
+    not_run: str = ""
+
+
+class LayerParity(Frozen):
+    """One layer's integers in one runtime against the reference's, given the same integer inputs.
+
+    `differing` of `values` differ, by `max_lsb` steps of the layer's output scale at most.
+    """
+
+    layer: str
+    runtime: str
+    values: int
+    differing: int
+    max_lsb: int
+
+
 class Certificate(Frozen):
-    """`certificate.json`: what was proven of the shipped files, and over which inputs."""
+    """`certificate.json`: what was proven of the shipped files, and over which inputs.
+
+    `cpus` is empty where no other CPU was asked for, `layers` where no comparison layer by layer.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     verdict: Literal["clean", "differs"]
@@ -162,10 +226,31 @@ class Certificate(Frozen):
     checks: tuple[CheckResult, ...]
     outputs: tuple[OutputComparison, ...]
     islands: tuple[str, ...] = ()
+    cpus: tuple[CpuComparison, ...] = ()
+    layers: tuple[LayerParity, ...] = ()
+
+
+class OperatorTime(Frozen):
+    """One operator as a runtime executes it: its kind, and ms for each inference."""
+
+    name: str
+    kind: str
+    mean_ms: float
+
+
+class StateSample(Frozen):
+    """A device `at_s` into a measurement. None is unknown."""
+
+    at_s: float
+    frequency_mhz: float | None
+    temperature_c: float | None
 
 
 class BenchRow(Frozen):
-    """One file measured in one runtime on one device. Times in ms, memory in bytes."""
+    """One file measured in one runtime on one device. Times in ms, memory in bytes.
+
+    The fields are those of `runtimes.report.Measurement`, which says what each is.
+    """
 
     artifact: str
     device: str
@@ -187,15 +272,86 @@ class BenchRow(Frozen):
     peak_inference_bytes: int
     valid: bool
     notes: tuple[str, ...] = ()
+    model_bytes: int = 0
+    model_sha256: str = ""
+    pss_bytes: int | None = None
+    warmup_runs: int = 0
+    settled: bool = True
+    cpus: tuple[int, ...] = ()
+    rounds: int = 1
+    watched: tuple[StateSample, ...] = ()
+    reasons: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
+    operators: tuple[OperatorTime, ...] = ()
+
+
+class Versus(Frozen):
+    """A file measured in turns with another: its time over the other's, and what that may be.
+
+    `low` and `high` bound the ratio with 95 % confidence (`devices.versus`).
+    """
+
+    artifact: str
+    baseline: str
+    device: str
+    rounds: int
+    ratio: float
+    low: float
+    high: float
 
 
 class Bench(Frozen):
-    """`bench.json`."""
+    """`bench.json`.
+
+    `device_state` is each device's before its first measurement, `device_state_after` after its
+    last; "unknown" is what could not be read.
+    """
 
     schema_version: Literal[1] = SCHEMA_VERSION
     created: str
     rows: tuple[BenchRow, ...]
     device_state: dict[str, dict[str, Any]] = {}
+    device_state_after: dict[str, dict[str, Any]] = {}
+    versus: tuple[Versus, ...] = ()
+
+
+class SmokeRow(Frozen):
+    """The golden inputs through one file, or its package unpacked there, on one device.
+
+    `differing` of `values` output values differ from the golden ones, by `max_lsb` steps of the
+    output's scale at most; `limit_lsb` is what the certificate allows: 0 is bit for bit. `sha256`
+    is the outputs'; `file_sha256` that of the model file that ran, "" where it was not told.
+    `error` says why the file did not run; the counts are 0 then.
+    """
+
+    device: str
+    file: str
+    runtime: str = ""
+    runtime_version: str = ""
+    delegate: str = ""
+    samples: int = 0
+    values: int = 0
+    differing: int = 0
+    max_lsb: int = 0
+    limit_lsb: int = 0
+    sha256: str = ""
+    passed: bool
+    error: str = ""
+    notes: tuple[str, ...] = ()
+    file_sha256: str = ""
+
+
+class Smoke(Frozen):
+    """`smoke.json`."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    created: str
+    rows: tuple[SmokeRow, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether there are rows, and all of them passed."""
+        return bool(self.rows) and all(row.passed for row in self.rows)
 
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -8,22 +8,27 @@ EdgewrightError             exit code 2   (runtimes.errors)
 ├── RecipeError             2  a recipe or budget does not validate
 ├── BuildError              2  a build directory is incomplete or damaged
 ├── UnsupportedError        2  a node that cannot be exported: names it, the reason, the remedy
+├── EmulationError          3  a CPU cannot be emulated here: the emulator or its root is missing
+├── WeightError             2  a parameter of a model is NaN or infinite; the message names it
 └── CanonicalError          2  a graph breaks an invariant of the canonical form
 """
 
 from __future__ import annotations
 
+from devices.errors import DeviceError
 from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError, PackageError
 
 __all__ = [
     "BuildError",
     "CanonicalError",
     "EdgewrightError",
+    "EmulationError",
     "MissingRuntimeError",
     "ModelError",
     "PackageError",
     "RecipeError",
     "UnsupportedError",
+    "WeightError",
 ]
 
 
@@ -52,5 +57,13 @@ class UnsupportedError(EdgewrightError):
         self.reason = reason
 
 
+class WeightError(EdgewrightError):
+    """A parameter of a model cannot be worked with; the message names it."""
+
+
 class CanonicalError(EdgewrightError):
     """A graph breaks an invariant of the canonical form; the message names node and rule."""
+
+
+class EmulationError(DeviceError):
+    """A CPU cannot be emulated on this machine: the emulator, or a root for it, is missing."""

@@ -102,7 +102,8 @@ class InputSpec:
 
         factor, offset = self.affine()
         images = samples.permute(0, 3, 1, 2).to(torch.float32)
-        return images * _channels(factor) + _channels(offset)
+        device = images.device
+        return images * _channels(factor).to(device) + _channels(offset).to(device)
 
     def to_graph(self, samples: torch.Tensor) -> torch.Tensor:
         """Samples to what the folded graph takes: r = s * (frame - z), float32 [N, C, H, W]."""

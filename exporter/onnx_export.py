@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
+from typing import Any
 
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
-from exporter.errors import UnsupportedError
+from exporter.errors import RecipeError, UnsupportedError
 from exporter.inputs import InputSpec
 from exporter.quantize.capture import MAX_BATCH, quiet_torch
 
@@ -41,29 +44,47 @@ class WithFrames(nn.Module):
         return result
 
 
-def to_onnx(module: nn.Module, example: torch.Tensor, name: str) -> ir.Model:
+def to_onnx(
+    module: nn.Module, example: torch.Tensor, name: str, outputs: Sequence[str] = ()
+) -> ir.Model:
     """Export a module with a dynamic batch.
 
     Args:
         module: a captured graph module, in the form in which it shall ship.
         example: an input with a batch of at least 2.
         name: of the graph.
+        outputs: names of its outputs; "output", or "output_0" and on, where they are left out.
 
     Raises:
         UnsupportedError: torch's exporter has no ONNX form for it.
+        RecipeError: as many names as outputs were not given.
     """
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    program = onnx_program(
+        module,
+        (example,),
+        name,
+        input_names=[INPUT_NAME],
+        output_names=_output_names(module, outputs),
+        dynamic_shapes=({0: batch},),
+    )
+    model: ir.Model = program.model
+    model.graph.name = name
+    return model
+
+
+def onnx_program(
+    module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str, **options: Any
+) -> Any:
+    """Torch's ONNX program of a module, with nothing printed; `options` are torch.onnx.export's.
+
+    Raises:
+        UnsupportedError: torch.onnx cannot export the module.
+    """
     try:
         with quiet_torch(), torch.no_grad(), contextlib.redirect_stdout(io.StringIO()):
             program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                input_names=[INPUT_NAME],
-                output_names=[OUTPUT_NAME],
-                dynamic_shapes=({0: batch},),
-                opset_version=OPSET,
-                verbose=False,
+                module, inputs, dynamo=True, opset_version=OPSET, verbose=False, **options
             )
     except torch.onnx.OnnxExporterError as error:
         raise UnsupportedError(
@@ -74,6 +95,21 @@ def to_onnx(module: nn.Module, example: torch.Tensor, name: str) -> ir.Model:
         ) from error
     if program is None:
         raise UnsupportedError(name, "Module", "torch.onnx.export gave no program", "see its log")
-    model: ir.Model = program.model
-    model.graph.name = name
-    return model
+    return program
+
+
+def _output_names(module: nn.Module, given: Sequence[str]) -> list[str]:
+    network = module.network if isinstance(module, WithFrames) else module
+    count = 1
+    if isinstance(network, GraphModule):
+        found = next(node for node in network.graph.nodes if node.op == "output").args[0]
+        count = len(found) if isinstance(found, (tuple, list)) else 1
+    if given and len(given) != count:
+        raise RecipeError(
+            "[output] names do not fit the network",
+            expected=f"{count} names, one for each output",
+            found=", ".join(given),
+        )
+    if given:
+        return list(given)
+    return [OUTPUT_NAME] if count == 1 else [f"{OUTPUT_NAME}_{index}" for index in range(count)]

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 Advance = Callable[[int, str], None]
 """(units done since the last call, a note such as "loss 0.12")."""
@@ -31,6 +33,12 @@ class Reporter(Protocol):
     def skipped(self, title: str) -> None:
         """A stage that was finished before and is not done again."""
 
+    def show(self, table: Table) -> None:
+        """What a stage has found, for people."""
+
+    def warn(self, text: str) -> None:
+        """What people should know of, though the build goes on."""
+
 
 class Silent:
     """Tells nothing."""
@@ -41,6 +49,12 @@ class Silent:
         yield lambda done, note: None
 
     def skipped(self, title: str) -> None:
+        """See `Reporter`."""
+
+    def show(self, table: Table) -> None:
+        """See `Reporter`."""
+
+    def warn(self, text: str) -> None:
         """See `Reporter`."""
 
 
@@ -78,3 +92,11 @@ class Bars:
     def skipped(self, title: str) -> None:
         """See `Reporter`."""
         self._console.print(f"{title:<26} [dim]taken from the run before")
+
+    def show(self, table: Table) -> None:
+        """See `Reporter`."""
+        self._console.print(table)
+
+    def warn(self, text: str) -> None:
+        """See `Reporter`."""
+        self._console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)

@@ -7,27 +7,33 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from exporter.build import Frozen
+from exporter.compress_recipe import ChannelsSection, PruneSection, ShareSection
 from exporter.errors import RecipeError
+from exporter.fit_recipe import (
+    CallableName,
+    Count,
+    DistillSection,
+    FitSection,
+    LoopSection,
+    Positive,
+    Share,
+)
 from exporter.inputs import InputSpec
 from exporter.settings import read_toml, validate
 
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 
-
-def _callable_name(value: object) -> object:
-    if not (isinstance(value, str) and re.fullmatch(r"[\w.]+:[\w.]+", value)):
-        raise ValueError('expected "package.module:callable"')
+def _automatic(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"auto:[1-9]\d*", value):
+        raise ValueError('expected a list of layers, or "auto:N" with N from 1 on')
     return value
 
 
-CallableName = Annotated[str, BeforeValidator(_callable_name)]
+FloatLayers = Annotated[str | tuple[str, ...], BeforeValidator(_automatic)]
 
 
 def parse_shape(value: object) -> object:
@@ -61,54 +67,67 @@ class InputSection(Frozen):
 
 
 class OutputSection(Frozen):
-    """`[output]`: integers with a scale, or floats."""
+    """`[output]`: integers with a scale, or floats; their names, and what each class is called.
+
+    `onnx_forms` are written beside NAME.int8.onnx, which has DequantizeLinear and QuantizeLinear
+    around operators, and uint8 activations: "qoperator" has integer operators, "s8s8" int8
+    activations.
+    """
 
     dtype: Literal["int8", "float32"] = "int8"
+    names: tuple[str, ...] = ()
+    labels: Path | None = None
+    onnx_forms: tuple[Literal["qoperator", "s8s8"], ...] = ()
 
 
 class DataSection(Frozen):
     """`[data]`: callables that give torch data sets of (sample, label), or of samples alone.
 
-    `calibration` is where ranges are measured; the training data when it is left out.
+    `calibration` is where ranges are measured; the training data when it is left out. `validation`
+    is what chooses while training goes on; the test data when it is left out.
     """
 
     train: CallableName | None = None
     test: CallableName | None = None
+    validation: CallableName | None = None
     calibration: CallableName | None = None
     batch_size: Count = 64
     calibration_samples: Count = 512
 
 
-class FitSection(Frozen):
-    """Epochs and learning rate of a stretch of training."""
-
-    epochs: Positive
-    lr: Positive
-    momentum: Share = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-
-
-class PruneSection(FitSection):
-    """`[prune]`: gradual pruning by magnitude over the first part of its epochs."""
-
-    sparsity: Share
-    ramp: Annotated[float, Field(gt=0, le=1)] = 0.6
-    every: Count = 10
-    exempt: tuple[str, ...] = ()
-
-
-class ShareSection(FitSection):
-    """`[share]`: few levels, one step a layer, trained through."""
-
-    step: Positive = 0.35
-
-
 class QuantizeSection(Frozen):
-    """`[quantize]`: calibration, and quantization-aware training when epochs is not 0."""
+    """`[quantize]`: calibration, and quantization-aware training when epochs is not 0.
+
+    `equalize`, `adaptive_rounding` and `bias_correction` are for post-training quantization (epochs
+    is 0); `ptq = "best"` tries all of them and keeps what is measured to be better. `float_layers`
+    stay float in all int8 files: convolutions and dense layers by the module's names, or "auto:3"
+    for the three whose weights cost most.
+    """
 
     exact: bool = True
+    small_parts: bool = True
+    ptq: Literal["minmax", "percentile", "mse", "kl", "best"] = "minmax"
+    equalize: bool = False
+    adaptive_rounding: bool = False
+    bias_correction: bool = True
+    float_layers: FloatLayers = ()
     epochs: Annotated[float, Field(ge=0)] = 0
     lr: Positive = 1e-3
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    keep: Literal["last", "best"] = "last"
+
+    def fitting(self) -> FitSection:
+        """The stretch of training; of batch norms none is left by then."""
+        return FitSection(
+            epochs=self.epochs,
+            lr=self.lr,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            keep=self.keep,
+        )
 
 
 class VerifySection(Frozen):
@@ -133,7 +152,10 @@ class Recipe(Frozen):
     input: InputSection
     output: OutputSection = OutputSection()
     data: DataSection
+    loop: LoopSection = LoopSection()
     train: FitSection | None = None
+    distill: DistillSection | None = None
+    channels: ChannelsSection | None = None
     prune: PruneSection | None = None
     share: ShareSection | None = None
     quantize: QuantizeSection = QuantizeSection()
@@ -149,6 +171,10 @@ class Recipe(Frozen):
         return value
 
 
+TRAINING: Final = ("train", "channels", "prune", "share", "quantize")
+"""Sections that train."""
+
+
 def load_recipe(path: Path) -> Recipe:
     """Read and validate a recipe; paths in it are relative to it.
 
@@ -158,12 +184,21 @@ def load_recipe(path: Path) -> Recipe:
     recipe = validate(read_toml(path, "recipe"), Recipe, path)
     recipe.input.spec()
     folder = path.resolve().parent
-    model, budget = recipe.model, recipe.budget
+    model, budget, distill = recipe.model, recipe.budget, recipe.distill
+    if distill is not None and distill.weights is not None:
+        distill = distill.model_copy(update={"weights": folder / distill.weights})
     if model.weights is not None:
         model = model.model_copy(update={"weights": folder / model.weights})
+    output, narrow = recipe.output, recipe.channels
+    if narrow is not None and narrow.times is not None:
+        narrow = narrow.model_copy(update={"times": folder / narrow.times})
     if budget is not None:
         budget = folder / budget
-    trains = any((recipe.train, recipe.prune, recipe.share, recipe.quantize.epochs))
+    if output.labels is not None:
+        output = output.model_copy(update={"labels": folder / output.labels})
+    trains = any(
+        (recipe.train, recipe.channels, recipe.prune, recipe.share, recipe.quantize.epochs)
+    )
     if trains and recipe.data.train is None:
         raise RecipeError(
             f"{path}: a stage trains, and [data] names nothing to train on",
@@ -181,11 +216,39 @@ def load_recipe(path: Path) -> Recipe:
             found="neither",
             remedy="add one of them",
         )
-    return recipe.model_copy(update={"model": model, "budget": budget})
+    _check_choosing(recipe, path)
+    return recipe.model_copy(
+        update={
+            "model": model,
+            "budget": budget,
+            "output": output,
+            "distill": distill,
+            "channels": narrow,
+        }
+    )
+
+
+def _check_choosing(recipe: Recipe, path: Path) -> None:
+    """What chooses by accuracy needs labelled data that is not trained on."""
+    if recipe.data.validation is not None or recipe.data.test is not None:
+        return
+    sections = {name: getattr(recipe, name) for name in TRAINING}
+    for name, section in sections.items():
+        if section is not None and (
+            section.keep == "best" or getattr(section, "accuracy_floor", None) is not None
+        ):
+            raise RecipeError(
+                f"{path}: [{name}] chooses by accuracy, and [data] names nothing to measure it on",
+                expected='validation or test = "package.module:callable" in [data]',
+            )
 
 
 def export_recipe(
-    model: dict[str, Any], image: dict[str, Any], data: dict[str, Any], name: str
+    model: dict[str, Any],
+    image: dict[str, Any],
+    data: dict[str, Any],
+    name: str,
+    quantize: dict[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of `edgewright export`: post-training quantization, nothing trained.
 
@@ -193,7 +256,8 @@ def export_recipe(
         RecipeError: an option has the wrong form.
     """
     lists = {key: [float(v) for v in image[key].split(",") if v] for key in ("mean", "std")}
-    document = {"name": name, "model": model, "input": image | lists, "data": data}
+    document: dict[str, Any] = {"name": name, "model": model, "input": image | lists, "data": data}
+    document["quantize"] = quantize or {}
     recipe = validate(document, Recipe, Path("options"))
     recipe.input.spec()
     return recipe

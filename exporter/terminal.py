@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from exporter.build import REPORT, Bench, BenchRow, Certificate, save_json
+from exporter.build import REPORT, Certificate, CpuComparison
 from exporter.gate.table import render
 from exporter.report.summary import summary_rows, summary_table
 
 if TYPE_CHECKING:
     from exporter.pipeline import Built
-    from runtimes.report import Measurement
+    from exporter.verify.layers import Difference, LayerError
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """The terminal; wide enough for the tables where there is none."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=120)
+    plain = Console(stderr=stderr)
+    return plain if plain.is_terminal else Console(width=120, stderr=stderr)
 
 
 def print_built(built: Built) -> None:
@@ -33,6 +30,27 @@ def print_built(built: Built) -> None:
     if built.verdict is not None:
         out.print(render(built.verdict))
     out.print(f"report: {built.directory / REPORT}", soft_wrap=True)
+
+
+def print_layers(rows: Sequence[LayerError]) -> None:
+    """One line an operator, worst SQNR first."""
+    table = Table(box=None, title="int8 against fp32, layer by layer, worst first")
+    for column in ("layer", "operator"):
+        table.add_column(column)
+    for column in ("SQNR dB", "TFLite differs", "ONNX Runtime differs"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
+        table.add_row(row.name, row.kind, sqnr, _apart(row.tflite), _apart(row.onnx))
+    console().print(table)
+
+
+def _apart(difference: Difference | None) -> str:
+    if difference is None:
+        return "-"
+    if difference.differing == 0:
+        return "0"
+    return f"{difference.differing} of {difference.values}, by up to {difference.max_lsb}"
 
 
 def print_certificate(certificate: Certificate) -> None:
@@ -47,30 +65,23 @@ def print_certificate(certificate: Certificate) -> None:
         differing = f"{row.differing} of {row.values}" + ("" if row.decides else " (not decisive)")
         table.add_row(row.artifact, row.runtime, row.sha256[:12], differing, str(row.max_lsb))
     out.print(table)
+    if certificate.cpus:
+        _print_cpus(out, certificate.cpus)
     out.print(f"verdict: {certificate.verdict}")
 
 
-def print_bench(rows: Sequence[Measurement]) -> None:
-    """One line a file."""
-    table = Table(box=None)
-    for column in ("file", "runtime", "load ms", "p50 ms", "p90 ms", "p99 ms", "peak MB", "valid"):
-        table.add_column(column, justify="left" if column in ("file", "runtime") else "right")
+def _print_cpus(out: Console, rows: Sequence[CpuComparison]) -> None:
+    """A line a file on an emulated CPU, and the reason for each CPU where one did not run."""
+    table = Table(box=None, title=f"on emulated CPUs over {rows[0].samples} golden inputs")
+    for column in ("CPU", "", "file", "runtime", "sha256", "differing", "max LSB"):
+        table.add_column(column)
     for row in rows:
-        times = (row.load_ms, row.p50_ms, row.p90_ms, row.p99_ms)
-        table.add_row(
-            row.artifact,
-            f"{row.runtime} ({row.delegate})",
-            *(f"{time:.3f}" for time in times),
-            f"{row.peak_inference_bytes / 1e6:.1f}",
-            "yes" if row.valid else "; ".join(row.notes[:1]) or "no",
+        figures = (
+            (row.sha256[:12], f"{row.differing} of {row.values}", str(row.max_lsb))
+            if row.sha256 is not None
+            else ("NOT RUN", "", "")
         )
-    console().print(table)
-
-
-def save_bench(path: Path, rows: Sequence[Measurement]) -> None:
-    """Write rows as bench.json has them."""
-    document = Bench(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        rows=tuple(BenchRow(**dataclasses.asdict(row)) for row in rows),
-    )
-    save_json(path, document)
+        table.add_row(row.cpu, row.features, row.artifact, row.runtime, *figures)
+    out.print(table)
+    for cpu, reason in {row.cpu: row.not_run for row in rows if row.not_run}.items():
+        out.print(f"NOT RUN on {cpu}: {reason}", markup=False, soft_wrap=True)

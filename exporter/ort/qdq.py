@@ -5,18 +5,29 @@
 - A Relu or Clip that the following QuantizeLinear's saturation implies is dropped, so that every
   convolution, addition and matrix product becomes one integer kernel.
 - A DequantizeLinear → QuantizeLinear pair that changes nothing is dropped.
+- A layer that stays float on request reads its input through a Sum of one operand. ONNX Runtime
+  (1.32) quantizes the float weights of a layer behind a DequantizeLinear by itself and without a
+  word; through the Sum it leaves them alone.
 """
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import onnx_ir as ir
 
-from exporter.graph.onnx_edit import add_constant, constant, required_constant
+from exporter.graph.onnx_edit import (
+    add_constant,
+    constant,
+    implied_by_quantization,
+    insert_before,
+    required_constant,
+)
 from exporter.graph.passes import clean
+from exporter.graph.read import FLOAT_LAYERS
 
 ZERO_POINT_SHIFT = 128
-ROUNDING = 1.0 + 1e-6
 
 
 def lower(canonical: ir.Model, *, unsigned: bool = True) -> ir.Model:
@@ -32,34 +43,33 @@ def lower(canonical: ir.Model, *, unsigned: bool = True) -> ir.Model:
         _to_unsigned(model)
     _drop_identical_pairs(model)
     clean(model)
+    _keep_float_layers(model)
     return model
+
+
+def _keep_float_layers(model: ir.Model) -> None:
+    kept = json.loads(model.metadata_props.get(FLOAT_LAYERS, "[]"))
+    for node in list(model.graph) if kept else ():
+        weight = node.inputs[1] if node.op_type in ("Conv", "Gemm") else None
+        if weight is None or weight.name not in kept:
+            continue
+        source = node.inputs[0]
+        producer = None if source is None else source.producer()
+        if source is not None and producer is not None and producer.op_type == "DequantizeLinear":
+            own = insert_before(model.graph, node, "Sum", [source], f"{node.name}_as_it_is")
+            own.shape, own.dtype = source.shape, source.dtype
+            node.replace_input_with(0, own)
 
 
 def drop_implied_activations(model: ir.Model) -> int:
     """Remove each Relu or Clip whose effect the next QuantizeLinear has anyway; return how many."""
     dropped = 0
     for node in list(model.graph):
-        if node.op_type in ("Relu", "Clip") and _implied(node):
+        if node.op_type in ("Relu", "Clip") and implied_by_quantization(node):
             node.outputs[0].replace_all_uses_with(node.inputs[0])
             model.graph.remove(node, safe=True)
             dropped += 1
     return dropped
-
-
-def _implied(node: ir.Node) -> bool:
-    users = [user for user, _ in node.outputs[0].uses()]
-    if len(users) != 1 or users[0].op_type != "QuantizeLinear":
-        return False
-    scale, point = required_constant(users[0], 1), required_constant(users[0], 2)
-    limits = np.iinfo(point.dtype)
-    low = (limits.min - int(point)) * float(scale)
-    high = (limits.max - int(point)) * float(scale)
-    floor, ceiling = 0.0, np.inf
-    if node.op_type == "Clip":
-        bounds = [constant(value) if value is not None else None for value in node.inputs[1:3]]
-        floor = -np.inf if not bounds or bounds[0] is None else float(bounds[0])
-        ceiling = np.inf if len(bounds) < 2 or bounds[1] is None else float(bounds[1])
-    return low >= floor and high <= ceiling * ROUNDING
 
 
 def _to_unsigned(model: ir.Model) -> None:

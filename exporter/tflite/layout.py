@@ -1,8 +1,4 @@
-"""NCHW to NHWC, decided once.
-
-Every rank-4 value of an ONNX graph is an image, [N, C, H, W] there and [N, H, W, C] in TFLite.
-Other ranks keep their axes.
-"""
+"""NCHW to NHWC, decided once: shapes, axes and constants of images in TFLite's order."""
 
 from __future__ import annotations
 
@@ -10,25 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-NHWC_OF_NCHW = (0, 2, 3, 1)
+from exporter.graph.layout import NHWC_OF_NCHW
+
+__all__ = ["NHWC_OF_NCHW", "axis_of", "broadcastable", "same_padding", "shape_of"]
 
 
-def shape_of(shape: Sequence[int]) -> tuple[int, ...]:
+def shape_of(shape: Sequence[int], *, image: bool) -> tuple[int, ...]:
     """The shape in TFLite's order."""
-    if len(shape) != 4:
-        return tuple(shape)
-    return tuple(shape[axis] for axis in NHWC_OF_NCHW)
+    return tuple(shape[axis] for axis in NHWC_OF_NCHW) if image else tuple(shape)
 
 
-def axis_of(axis: int, rank: int) -> int:
+def axis_of(axis: int, rank: int, *, image: bool) -> int:
     """Where an ONNX axis lies in TFLite's order."""
     axis %= rank
-    return NHWC_OF_NCHW.index(axis) if rank == 4 else axis
+    return NHWC_OF_NCHW.index(axis) if image else axis
 
 
-def broadcastable(data: np.ndarray, rank: int) -> np.ndarray:
-    """A constant that broadcasts against a value of `rank` axes, in TFLite's order."""
-    if rank != 4 or data.ndim == 0:
+def broadcastable(data: np.ndarray, *, image: bool) -> np.ndarray:
+    """A constant that broadcasts against a value, in TFLite's order."""
+    if not image or data.ndim == 0:
         return data
     return data.reshape((1,) * (4 - data.ndim) + data.shape).transpose(NHWC_OF_NCHW)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from exporter.build import write_bytes
 from exporter.errors import UnsupportedError
+from exporter.graph.mixed import separate
 from exporter.graph.model import Graph
 from exporter.graph.read import read_file
 from exporter.tflite import ops  # noqa: F401 - registers every lowering
@@ -13,15 +16,23 @@ from exporter.tflite.context import Lowering
 from exporter.tflite.registry import kinds, lowering_of
 
 
-def lower(graph: Graph) -> bytes:
+def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """The .tflite file of a graph, as bytes.
+
+    Args:
+        graph: canonical, or float.
+        metadata: text for the file's `metadata`, by name.
 
     Raises:
         UnsupportedError: an operator that has no TFLite form: node, reason, remedy.
     """
+    if graph.float_layers:
+        separate(graph)
     lowering = Lowering(graph)
     inputs = [lowering.index(graph.tensors[name]) for name in graph.inputs]
     for operator in graph.operators:
+        if operator.name in lowering.done:
+            continue
         function = lowering_of(operator.kind)
         if function is None:
             raise UnsupportedError(
@@ -32,9 +43,15 @@ def lower(graph: Graph) -> bytes:
             )
         function(lowering, operator)
     outputs = [lowering.index(graph.tensors[name]) for name in graph.outputs]
+    for index in (*inputs, *outputs) if lowering.open_batch else ():
+        lowering.writer.leave_batch_open(index)
+    for name, text in metadata.items():
+        lowering.writer.metadata(name, text.encode())
     return lowering.writer.finish(inputs, outputs)
 
 
-def lower_file(source: Path, target: Path) -> None:
+def lower_file(
+    source: Path, target: Path, metadata: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Lower an ONNX file (canonical QDQ, or float) to a .tflite file, whole or not at all."""
-    write_bytes(target, lower(read_file(source)))
+    write_bytes(target, lower(read_file(source), metadata))

@@ -14,29 +14,70 @@ Array = np.ndarray
 BUFFER_ALIGNMENT = 16
 """What the schema asks for: kernels may load constants with aligned vector instructions."""
 
+SIGNATURE = "serving_default"
+"""What TensorFlow calls the one signature of a file that has one."""
+
 _OPTIONS = {
+    "ABS": "AbsOptions",
     "ADD": "AddOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "ARG_MIN": "ArgMinOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
     "CAST": "CastOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "DEPTH_TO_SPACE": "DepthToSpaceOptions",
     "DEQUANTIZE": "DequantizeOptions",
+    "DIV": "DivOptions",
+    "ELU": "",
+    "EXP": "ExpOptions",
     "FULLY_CONNECTED": "FullyConnectedOptions",
+    "GATHER": "GatherOptions",
+    "GELU": "GeluOptions",
+    "HARD_SWISH": "HardSwishOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "LOCAL_RESPONSE_NORMALIZATION": "LocalResponseNormalizationOptions",
+    "LOGISTIC": "",
+    "MAXIMUM": "MaximumMinimumOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
+    "MINIMUM": "MaximumMinimumOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
     "MUL": "MulOptions",
+    "NEG": "NegOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
+    "PRELU": "",
     "QUANTIZE": "QuantizeOptions",
+    "REDUCE_MAX": "ReducerOptions",
+    "REDUCE_MIN": "ReducerOptions",
     "RELU": "",
     "RELU6": "",
     "RESHAPE": "ReshapeOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "RSQRT": "",
+    "SLICE": "SliceOptions",
+    "SOFTMAX": "SoftmaxOptions",
+    "SPACE_TO_DEPTH": "SpaceToDepthOptions",
+    "SQRT": "",
+    "STRIDED_SLICE": "StridedSliceOptions",
+    "SUB": "SubOptions",
+    "SUM": "ReducerOptions",
+    "TANH": "",
+    "TOPK_V2": "TopKV2Options",
+    "TRANSPOSE": "TransposeOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
 }
 _ENUMS = {
     "padding": schema.Padding,
     "fusedActivationFunction": schema.ActivationFunctionType,
     "inDataType": schema.TensorType,
     "outDataType": schema.TensorType,
+    "outputType": schema.TensorType,
+    "mode": schema.MirrorPadMode,
 }
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
@@ -44,6 +85,7 @@ _TYPES = {
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int64): schema.TensorType.INT64,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
 }
 
 
@@ -110,8 +152,21 @@ class Writer:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
+    def metadata(self, name: str, content: bytes) -> None:
+        """Add an entry that readers find by its name."""
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = name, self._content(content)
+        self._model.metadata = [*(self._model.metadata or ()), entry]
+
+    def leave_batch_open(self, index: int) -> None:
+        """Say that a tensor's first size may be another one: an interpreter can resize it."""
+        tensor = self._graph.tensors[index]
+        tensor.shapeSignature = [-1, *tensor.shape[1:]]
+
     def _buffer(self, data: Array) -> int:
-        raw = np.ascontiguousarray(data).tobytes()
+        return self._content(np.ascontiguousarray(data).tobytes())
+
+    def _content(self, raw: bytes) -> int:
         if raw not in self._shared:
             buffer = _AlignedBuffer()
             buffer.data = np.frombuffer(raw, np.uint8)
@@ -142,6 +197,11 @@ class Writer:
             setattr(operator.builtinOptions, field, value)
         self._graph.operators.append(operator)
 
+    def _named(self, index: int) -> Any:
+        entry = schema.TensorMapT()
+        entry.name, entry.tensorIndex = self._graph.tensors[index].name, index
+        return entry
+
     def _code(self, code: str, version: int) -> int:
         key = (code, version)
         if key not in self._codes:
@@ -155,8 +215,13 @@ class Writer:
         return self._codes[key]
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """The file's bytes."""
+        """The file's bytes, with a signature that calls inputs and outputs by their names."""
         self._graph.inputs, self._graph.outputs = list(inputs), list(outputs)
+        signature = schema.SignatureDefT()
+        signature.signatureKey = SIGNATURE
+        signature.inputs = [self._named(index) for index in inputs]
+        signature.outputs = [self._named(index) for index in outputs]
+        self._model.signatureDefs = [signature]
         size = sum(len(b.data) for b in self._model.buffers if b.data is not None)
         builder = flatbuffers.Builder(size + 65536)
         builder.Finish(self._model.Pack(builder), file_identifier=b"TFL3")

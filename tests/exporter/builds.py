@@ -17,6 +17,7 @@ from exporter.build import (
     BENCH,
     CERTIFICATE,
     MANIFEST,
+    SMOKE,
     Accuracy,
     AccuracyRow,
     Artifact,
@@ -27,10 +28,13 @@ from exporter.build import (
     Manifest,
     OutputComparison,
     PackageInfo,
+    Smoke,
+    SmokeRow,
     StageAccuracy,
     TensorInfo,
     save_json,
 )
+from exporter.contents import CONTENTS, Contents, FileContents, LayerRow, OperatorUse
 
 TFLITE = "digits.int8.tflite"
 ONNX = "digits.int8.onnx"
@@ -56,6 +60,8 @@ def write_build(directory: Path) -> Path:
     save_json(directory / ACCURACY, _accuracy())
     save_json(directory / CERTIFICATE, _certificate())
     save_json(directory / BENCH, _bench())
+    save_json(directory / SMOKE, _smoke())
+    save_json(directory / CONTENTS, _contents(directory))
     return directory
 
 
@@ -69,7 +75,7 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def rename_everywhere(directory: Path, old: str, new: str) -> None:
     """Give one artifact's file another name, hostile ones included, in every document."""
     (directory / old).rename(directory / new)
-    for name in (MANIFEST, ACCURACY, CERTIFICATE, BENCH):
+    for name in (MANIFEST, ACCURACY, CERTIFICATE, BENCH, SMOKE, CONTENTS):
         path = directory / name
         text = path.read_text(encoding="utf-8")
         quoted = json.dumps(new)
@@ -210,6 +216,74 @@ def _bench() -> Bench:
             bench_row(ONNX, "onnxruntime", "1.32.0", median_ms=0.38),
         ),
         device_state={"local": {"governor": "performance"}},
+    )
+
+
+def _smoke() -> Smoke:
+    return Smoke(
+        created="2025-03-14T09:32:20Z",
+        rows=(
+            _smoke_row(TFLITE, "litert"),
+            _smoke_row(f"{TFLITE}.ewp", "litert"),
+            _smoke_row(ONNX, "onnxruntime"),
+        ),
+    )
+
+
+def _smoke_row(file: str, runtime: str) -> SmokeRow:
+    return SmokeRow(
+        device="local",
+        file=file,
+        runtime=runtime,
+        runtime_version="2.3.0",
+        delegate="default",
+        samples=256,
+        values=2560,
+        sha256=HASH,
+        passed=True,
+    )
+
+
+def _contents(directory: Path) -> Contents:
+    """Four convolutions of growing width, and one float operator in the .onnx."""
+    hashes = {
+        name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in (TFLITE, ONNX)
+    }
+    layers = tuple(
+        LayerRow(
+            name="conv1" if i == 0 else f"layer{i}.conv",
+            operator="CONV_2D",
+            weights=288 * 4**i,
+            zeros=250 * 4**i,
+            distinct_levels=19 - i,
+            bytes=288 * 4**i,
+            entropy_bits=2.5 if i == 0 else 2.5 / 6,
+            macs=288 * 4**i * 784 // 4**i if i < 1 else 288 * 4**i * 196,
+            activation_bytes=6272 // 2**i,
+        )
+        for i in range(4)
+    )
+    return Contents(
+        files=(
+            FileContents(
+                artifact=TFLITE,
+                sha256=hashes[TFLITE],
+                operators=(
+                    OperatorUse(code="ADD", version=2, count=3),
+                    OperatorUse(code="CONV_2D", version=3, count=9),
+                    OperatorUse(code="FULLY_CONNECTED", version=4, count=1),
+                ),
+                layers=layers,
+            ),
+            FileContents(
+                artifact=ONNX,
+                sha256=hashes[ONNX],
+                operators=(
+                    OperatorUse(code="HardSwish", version=20, count=2, floats=2),
+                    OperatorUse(code="QLinearConv", version=20, count=9),
+                ),
+            ),
+        )
     )
 
 

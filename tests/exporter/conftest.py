@@ -16,3 +16,15 @@ def made(tmp_path_factory):
     import networks
 
     return networks.make(networks.network(), tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture(scope="session")
+def tiny_build(tmp_path_factory):
+    """The small recipe, built by the command line: its folder, and what was printed."""
+    import tiny
+
+    folder = tmp_path_factory.mktemp("pipeline")
+    tiny.write_recipe(folder)
+    done = tiny.edgewright("run", "recipe.toml", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout

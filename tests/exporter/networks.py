@@ -13,11 +13,14 @@ from torch import nn
 from exporter.build import replacing
 from exporter.graph.canonical import canonicalise
 from exporter.graph.model import Graph
+from exporter.graph.read import read
 from exporter.inputs import InputSpec
 from exporter.onnx_export import to_onnx
 from exporter.ort import qdq
+from exporter.quantize.compact import coarsen_biases
 from exporter.quantize.finish import Trained, finish
-from exporter.quantize.quantize import prepare_module
+from exporter.quantize.fold import Grids
+from exporter.quantize.quantize import Calibration, prepare_module
 from exporter.tflite import lower
 
 
@@ -70,6 +73,12 @@ def frames(count: int, seed: int = 1) -> torch.Tensor:
     return (image * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
+def frames_like(pictures: torch.Tensor) -> torch.Tensor:
+    """Pictures [N, C, H, W] of zero mean as frames [N, H, W, C], uint8."""
+    frames = ((pictures * 0.25 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return frames.permute(0, 2, 3, 1).contiguous()
+
+
 @dataclass
 class Made:
     """A network brought all the way to files."""
@@ -88,21 +97,38 @@ def make(
     spec: InputSpec = SPEC,
     samples: torch.Tensor | None = None,
     integer_outputs: bool = True,
+    grids: Grids | None = None,
+    small_parts: bool = True,
+    calibration: Calibration | None = None,
 ) -> Made:
-    prepared = prepare_module(module, spec, [frames(32) if samples is None else samples])
+    given = [frames(32) if samples is None else samples]
+    options = {} if calibration is None else {"calibration": calibration}
+    prepared = prepare_module(module, spec, given, grids=grids, short_scales=small_parts, **options)
+    if small_parts:
+        coarsen_biases(prepared.graph_module)
     graph_module, trained = finish(prepared.graph_module)
     model = to_onnx(graph_module, torch.zeros((2, *spec.shape[1:])), "net")
-    graph = canonicalise(model, dtype=spec.dtype, integer_outputs=integer_outputs)
+    graph = canonicalise(
+        model,
+        dtype=spec.dtype,
+        integer_outputs=integer_outputs,
+        kept_float=sorted(prepared.plan.float_weights),
+    )
     made = Made(graph, trained, folder / "n.tflite", folder / "n.onnx", folder / "n.qdq.onnx")
     ir.save(model, made.qdq)
     ir.save(qdq.lower(model), made.onnx)
     with replacing(made.tflite) as temporary:
-        temporary.write_bytes(lower(graph))
+        temporary.write_bytes(lower(read(model)))
     return made
 
 
 def run_tflite(path: Path, inputs: np.ndarray, *, xnnpack: bool = True) -> np.ndarray:
-    """The integers [N, ...] that LiteRT gives."""
+    """The integers [N, ...] of the first output that LiteRT gives."""
+    return run_tflite_all(path, inputs, xnnpack=xnnpack)[0]
+
+
+def run_tflite_all(path: Path, inputs: np.ndarray, *, xnnpack: bool = True) -> list[np.ndarray]:
+    """Every output, [N, ...], as LiteRT gives it: images NHWC."""
     from runtimes.backend import open_model
 
     backend = open_model(path, delegate="default" if xnnpack else "none")
@@ -110,14 +136,19 @@ def run_tflite(path: Path, inputs: np.ndarray, *, xnnpack: bool = True) -> np.nd
     for sample in inputs:
         backend.set_inputs([sample[None]])
         backend.invoke()
-        outputs.append(backend.get_outputs()[0])
+        outputs.append(backend.get_outputs())
     backend.close()
-    return np.concatenate(outputs)
+    return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
 
 def run_onnx(path: Path, inputs: np.ndarray) -> np.ndarray:
-    """What ONNX Runtime gives."""
+    """The first output that ONNX Runtime gives."""
+    return run_onnx_all(path, inputs)[0]
+
+
+def run_onnx_all(path: Path, inputs: np.ndarray) -> list[np.ndarray]:
+    """Every output, [N, ...], as ONNX Runtime gives it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: inputs})[0]
+    return session.run(None, {session.get_inputs()[0].name: inputs})

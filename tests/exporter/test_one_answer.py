@@ -92,7 +92,7 @@ def test_structure_of_the_graph(made, check):
 
 def test_structure_of_the_files(made):
     assert structure.no_float_tensors(made.graph, read_tflite(made.tflite)).passed
-    assert structure.no_transposes(read_tflite(made.tflite)).passed
+    assert structure.no_transposes(made.graph, read_tflite(made.tflite)).passed
     assert structure.integer_kernels(made.graph, made.onnx).passed
 
 

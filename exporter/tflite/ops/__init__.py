@@ -1,5 +1,39 @@
 """One lowering a function, in small files by family. Importing this registers them all."""
 
-from exporter.tflite.ops import activation, boundary, conv, dense, elementwise, pool, shape
+from exporter.tflite.ops import (
+    activation,
+    boundary,
+    conv,
+    dense,
+    elementwise,
+    index,
+    matmul,
+    normalize,
+    pointwise,
+    pool,
+    reduce,
+    resize,
+    select,
+    shape,
+    table,
+    transposed,
+)
 
-__all__ = ["activation", "boundary", "conv", "dense", "elementwise", "pool", "shape"]
+__all__ = [
+    "activation",
+    "boundary",
+    "conv",
+    "dense",
+    "elementwise",
+    "index",
+    "matmul",
+    "normalize",
+    "pointwise",
+    "pool",
+    "reduce",
+    "resize",
+    "select",
+    "shape",
+    "table",
+    "transposed",
+]

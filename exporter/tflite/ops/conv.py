@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from exporter.graph.model import Operator
+from exporter.graph.model import Array, Operator, Quantization, Tensor, bias_scale
 from exporter.tflite.context import Lowering
 from exporter.tflite.layout import same_padding
 from exporter.tflite.ops.fused import fused
+from exporter.tflite.ops.resize import channel_order, reorders
 from exporter.tflite.registry import lowers
 
 CONV_VERSION = 3  # per-channel int8 weights
@@ -22,12 +25,6 @@ def conv(lowering: Lowering, operator: Operator) -> None:
     if weight.data is None or weight.data.ndim != 4:
         raise lowering.refuse(operator, "its weight is not a 2-D constant", "use nn.Conv2d")
     depthwise = groups > 1 and groups == data.shape[1]
-    if groups > 1 and not depthwise:
-        raise lowering.refuse(
-            operator,
-            f"it has {groups} groups over {data.shape[1]} channels",
-            "use groups=1, or as many groups as input channels",
-        )
     strides = operator.attributes.get("strides", [1, 1])
     dilations = operator.attributes.get("dilations", [1, 1])
     source, padding = pad_input(lowering, operator, weight.data.shape[2:], strides, dilations)
@@ -42,26 +39,56 @@ def conv(lowering: Lowering, operator: Operator) -> None:
     if depthwise:
         options["depthMultiplier"] = weight.data.shape[0] // groups
     order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
-    kernel = lowering.constant(weight, np.ascontiguousarray(weight.data.transpose(order)), axis)
+    order_out = _output_order(lowering, operator, weight.data.shape[0])
+    ordered = in_order(weight, order_out)
+    kernel_data = np.ascontiguousarray(weight.data[order_out].transpose(order))
+    kernel = lowering.constant(ordered, kernel_data, axis)
     lowering.writer.operator(
         "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-        [source, kernel, bias_of(lowering, operator, weight.data.shape[0])],
+        [source, kernel, bias_of(lowering, operator, weight.data.shape[0], order_out)],
         [lowering.index(lowering.result(operator))],
         version=CONV_VERSION,
         **options,
     )
 
 
-def bias_of(lowering: Lowering, operator: Operator, channels: int) -> int:
-    """The bias [out]; zeros of the right type where the operator has none."""
+def _output_order(lowering: Lowering, operator: Operator, channels: int) -> Array:
+    """The order in which the output channels are given; another than their own for a shuffle."""
+    name = operator.outputs[0]
+    if not reorders(lowering, name):
+        return np.arange(channels)
+    return channel_order(channels, int(lowering.readers[name][0].attributes["blocksize"]))
+
+
+def in_order(tensor: Tensor, order: Array) -> Tensor:
+    """A constant's description with its channels in another order."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale.ndim == 0:
+        return tensor
+    moved = replace(quantization, scale=quantization.scale[order])
+    return replace(tensor, quantization=moved)
+
+
+def bias_of(
+    lowering: Lowering, operator: Operator, channels: int, order: Array | None = None
+) -> int:
+    """The bias [out], in `order` if given; zeros of the right type where there is none."""
     if len(operator.inputs) > 2 and operator.inputs[2]:
         bias = lowering.source(operator, 2)
         if bias.data is None:
             raise lowering.refuse(operator, "its bias is computed", "use a constant bias")
-        return lowering.constant(bias, bias.data)
-    quantized = lowering.source(operator, 1).dtype == np.int8
-    zeros = np.zeros(channels, np.int32 if quantized else np.float32)
-    return lowering.writer.tensor(f"{operator.name}_bias", zeros.shape, zeros.dtype, data=zeros)
+        if order is None:
+            return lowering.constant(bias, bias.data)
+        return lowering.constant(in_order(bias, order), bias.data[order])
+    data, weight = lowering.source(operator, 0).quantization, lowering.source(operator, 1)
+    name = f"{operator.name}_bias"
+    if data is None or weight.quantization is None:
+        return lowering.number(name, np.zeros(channels))
+    # XNNPACK leaves a convolution whose bias has no scale to kernels that round otherwise.
+    scale = bias_scale(data, weight.quantization)
+    zero = Tensor(name, (channels,), np.dtype(np.int32), Quantization(scale, 0))
+    ordered = zero if order is None else in_order(zero, order)
+    return lowering.constant(ordered, np.zeros(channels, np.int32))
 
 
 def pad_input(
@@ -84,7 +111,8 @@ def pad_input(
     if wanted == same:
         return lowering.index(data), "SAME"
     height, width = data.shape[2] + sum(wanted[0]), data.shape[3] + sum(wanted[1])
-    padded = lowering.like(data, f"{operator.name}_pad", (*data.shape[:2], height, width))
+    shape = (data.shape[0], height, width, data.shape[1])
+    padded = lowering.like(data, f"{operator.name}_pad", shape)
     amounts = lowering.integers(f"{operator.name}_pads", [(0, 0), *wanted, (0, 0)])
     lowering.writer.operator("PAD", [lowering.index(data), amounts], [padded], version=PAD_VERSION)
     return padded, "VALID"

@@ -8,6 +8,7 @@ from exporter.graph.model import Operator, Tensor
 from exporter.tflite.context import Lowering
 from exporter.tflite.ops.conv import bias_of
 from exporter.tflite.ops.fused import fused
+from exporter.tflite.ops.shape import flattens_for_dense
 from exporter.tflite.registry import lowers
 
 PER_CHANNEL_VERSION = 5
@@ -42,11 +43,12 @@ def gemm(lowering: Lowering, operator: Operator) -> None:
 def _in_source_order(lowering: Lowering, operator: Operator, weight: Tensor) -> np.ndarray:
     """Weight columns in the order of the flattened NHWC image that they multiply."""
     assert weight.data is not None  # noqa: S101 - gemm has checked it
-    producer = lowering.graph.producer(operator.inputs[0])
-    if producer is None or producer.kind not in ("Flatten", "Reshape"):
+    producer = lowering.producers.get(operator.inputs[0])
+    if producer is None or not flattens_for_dense(lowering, producer):
         return weight.data
-    image = lowering.source(producer, 0).shape
-    if len(image) != 4 or image[2] * image[3] == 1:
+    source = lowering.source(producer, 0)
+    image = source.shape
+    if not lowering.is_image(source) or image[2] * image[3] == 1:
         return weight.data
     columns = weight.data.reshape(len(weight.data), *image[1:]).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(columns.reshape(weight.data.shape))

@@ -9,22 +9,42 @@ from exporter.errors import UnsupportedError
 from exporter.quantize.quantize import prepare_module
 
 
-class Gelu(nn.Module):
+class CumulativeSum(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 1)
 
     def forward(self, x):
-        return nn.functional.gelu(self.conv(x))
+        return self.conv(x).cumsum(1)
 
 
-class LonelyNorm(nn.Module):
+class BatchStatistics(nn.Module):
     def __init__(self):
         super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        self.conv, self.bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)
 
     def forward(self, x):
         return self.bn(torch.relu(self.conv(x)))
+
+
+class Causal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, is_causal=True)
+
+
+class OverTheBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y - y.mean(0, keepdim=True)
 
 
 class Branching(nn.Module):
@@ -38,7 +58,13 @@ class Branching(nn.Module):
 
 @pytest.mark.parametrize(
     ("module", "words"),
-    [(Gelu, "gelu"), (LonelyNorm, "BatchNorm"), (Branching, "free of branches")],
+    [
+        (CumulativeSum, "cumsum"),
+        (BatchStatistics, "running statistics"),
+        (Branching, "free of branches"),
+        (Causal, "masked"),
+        (OverTheBatch, "over the batch"),
+    ],
 )
 def test_what_has_no_int8_form_is_refused_by_name(module, words):
     with pytest.raises(UnsupportedError, match=words) as caught:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from exporter.quantize.scheme import (
     ActivationScale,
+    keeps_pair_rule,
     largest_pair,
     limit_pairs,
     to_grid,
@@ -24,6 +25,20 @@ def test_the_grid_keeps_the_pair_rule(seed, shape):
     assert float(integers.abs().max()) <= 127
     error = (integers * scale.reshape(-1, *(1,) * (weight.dim() - 1)) - weight).abs()
     assert bool((error <= 1.51 * scale.reshape(-1, *(1,) * (weight.dim() - 1))).all())
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([(4, 3, 3, 3), (4, 6, 3, 3), (5, 7, 1, 1), (3, 11), (2, 1, 5, 5), (3, 1)]),
+    st.integers(60, 90),
+)
+@settings(max_examples=100, deadline=None)
+def test_sums_tell_whether_the_pair_rule_is_kept(seed, shape, largest):
+    generator = torch.Generator().manual_seed(seed)
+    integers = torch.randint(-largest, largest + 1, shape, generator=generator).float()
+    kept = float(largest_pair(integers).max()) <= 128
+    assert keeps_pair_rule(integers) == kept
+    assert torch.equal(limit_pairs(integers), integers) == kept
 
 
 def test_pairs_of_full_range_are_brought_back():

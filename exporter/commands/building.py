@@ -1,0 +1,82 @@
+"""From a recipe or a module to a build directory: init, run, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.commands.options import exit_on
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="where; here by default")] = Path(),
+) -> None:
+    """Write a commented recipe and budget to start from."""
+    from exporter.starter import write_starter
+
+    for path in write_starter(directory):
+        print(path)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="a recipe.toml")],
+    out: Annotated[Path | None, typer.Option(help="the build directory; build/NAME")] = None,
+    resume: Annotated[bool, typer.Option(help="take finished stages from the run before")] = False,
+) -> None:
+    """Build everything that a recipe asks for."""
+    from exporter.pipeline import run_recipe
+    from exporter.progress import Bars
+    from exporter.terminal import console, print_built
+
+    built = run_recipe(recipe, out, resume=resume, reporter=Bars(console()))
+    if built is None:  # a process that helped to train; the main one goes on
+        return
+    print_built(built)
+    exit_on(built.verdict is None or built.verdict.passed)
+
+
+def export(
+    factory: Annotated[str, typer.Argument(help="package.module:callable that gives a module")],
+    out: Annotated[Path, typer.Option(help="the build directory")],
+    input: Annotated[str, typer.Option(help="the network's input, such as 1x3x224x224")],
+    calibration: Annotated[
+        str, typer.Option(help="package.module:callable that gives a data set of samples")
+    ],
+    weights: Annotated[Path | None, typer.Option(help="a state dict")] = None,
+    name: Annotated[str, typer.Option(help="of the files")] = "model",
+    dtype: Annotated[str, typer.Option(help="uint8, int8 or float32")] = "uint8",
+    mean: Annotated[str, typer.Option(help="per channel, with commas, 1 = full scale")] = "",
+    std: Annotated[str, typer.Option(help="per channel, with commas, 1 = full scale")] = "",
+    samples: Annotated[int, typer.Option(help="how many samples calibrate")] = 512,
+    ptq: Annotated[
+        str, typer.Option(help="ranges: minmax, percentile, mse, kl; best tries and measures")
+    ] = "minmax",
+    equalize: Annotated[bool, typer.Option(help="give channels ranges alike")] = False,
+    adaptive_rounding: Annotated[
+        bool, typer.Option(help="round weights for the layer's output (AdaRound)")
+    ] = False,
+    bias_correction: Annotated[bool, typer.Option(help="take shifts of means back")] = True,
+) -> None:
+    """Quantize a trained model after training (PTQ) and build its files, without a recipe."""
+    from exporter.pipeline import build
+    from exporter.progress import Bars
+    from exporter.recipe import export_recipe
+    from exporter.terminal import console, print_built
+
+    recipe = export_recipe(
+        {"factory": factory, "weights": weights},
+        {"shape": input, "dtype": dtype, "mean": mean, "std": std},
+        {"calibration": calibration, "calibration_samples": samples, "batch_size": 16},
+        name,
+        {
+            "ptq": ptq,
+            "equalize": equalize,
+            "adaptive_rounding": adaptive_rounding,
+            "bias_correction": bias_correction,
+        },
+    )
+    built = build(recipe, Path.cwd(), out, reporter=Bars(console()))
+    if built is not None:
+        print_built(built)

@@ -1,0 +1,67 @@
+"""What `bench` does on one device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.session import Benched, Session
+from devices.versus import Ratio, bench_in_turns
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The files to measure, and how; with `vs`, in turns with that one."""
+
+    files: tuple[Path, ...]
+    vs: Path | None = None
+    threads: int = 1
+    seconds: float = 10.0
+    rounds: int = 10
+    profile: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of a plan."""
+
+    benched: tuple[Benched, ...]
+    ratios: tuple[Ratio, ...] = ()
+
+
+def measure(session: Session, plan: Plan, say: Say = lambda _text: None) -> Measured:
+    """Carry a plan out on an open device; `say` is told what was measured."""
+    if plan.vs is not None:
+        versus = bench_in_turns(
+            session,
+            plan.vs,
+            plan.files,
+            threads=plan.threads,
+            seconds=plan.seconds,
+            rounds=plan.rounds,
+            progress=lambda path, row: say(f"{path.name} {row.p50_ms:.3f} ms"),
+        )
+        benched, ratios = versus.benched, versus.ratios
+        paths = (plan.vs, *plan.files)
+    else:
+        benched, ratios, paths = (), (), plan.files
+        for path in paths:
+            say(path.name)
+            benched += (session.bench(path, threads=plan.threads, seconds=plan.seconds),)
+            say(f"{path.name} {benched[-1].row.p50_ms:.3f} ms")
+    if plan.profile:
+        benched = tuple(
+            _profiled(session, path, one, plan.threads)
+            for path, one in zip(paths, benched, strict=True)
+        )
+    return Measured(benched, ratios)
+
+
+def _profiled(session: Session, path: Path, benched: Benched, threads: int) -> Benched:
+    operators, notes = session.profile(path, threads=threads)
+    row = dataclasses.replace(benched.row, operators=operators, notes=(*benched.row.notes, *notes))
+    return dataclasses.replace(benched, report=dataclasses.replace(benched.report, row=row))

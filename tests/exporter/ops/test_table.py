@@ -1,0 +1,56 @@
+"""exporter/tflite/ops/table.py: a table of 256 entries where TFLite has no operator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import single
+from hypothesis import given
+from hypothesis import strategies as st
+from single import Case, Value, function
+
+TABLES = {
+    "Celu": function("Celu", alpha=0.7),
+    "Erf": function("Erf"),
+    "Mish": function("Mish"),
+    "Selu": function("Selu"),
+    "Selu of other factors": function("Selu", alpha=1.2, gamma=0.9),
+    "Softplus": function("Softplus"),
+    "Softsign": function("Softsign"),
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 256), (1, 4, 8, 8)])
+@pytest.mark.parametrize("name", TABLES)
+@given(data=st.data())
+@single.DRAWN
+def test_every_integer(name, shape, data):
+    scale, zero_point = data.draw(st.floats(0.004, 0.06)), data.draw(single.zero_points)
+    source = Value(shape, scale, zero_point)
+    case = single.pointwise(TABLES[name], source)
+    outcome = single.assert_exact(case, source.every(), left=("all",))
+    assert len(np.unique(outcome.tflite[0])) > 20
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_function_becomes_one_lookup(name):
+    source = Value((1, 256), 0.05)
+    assert single.codes(Case.of(TABLES[name], source, source)) == ["CAST", "ADD", "GATHER"]
+
+
+@pytest.mark.parametrize("name", sorted(set(TABLES) - {"Mish"}))
+def test_in_float_it_is_refused(name):
+    source = Value((1, 256), 0.05)
+    message = single.refusal(Case.of(TABLES[name], source, None), quantized=False)
+    assert f"{name.split()[0]} '" in message
+    assert "TFLite has no such operator in float" in message
+    assert "quantize it, or use another one" in message
+
+
+def test_mish_in_float_is_made_of_others():
+    source = Value((1, 256), 0.5, 20)  # from -74 to 53.5: both ends of the exponential
+    outcome = single.assert_real(Case.of(TABLES["Mish"], source, None), source.every())
+    real = source.real(source.every())
+    np.testing.assert_allclose(
+        outcome.tflite[0], real * np.tanh(np.logaddexp(0, real)), rtol=1e-5, atol=1e-6
+    )

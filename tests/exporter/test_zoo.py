@@ -1,0 +1,119 @@
+"""Every example network: int8 files with one answer, and float files with its own numbers."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+import torch
+
+from examples.models import ZOO
+from exporter.graph import integer, passes
+from exporter.graph.layout import image_tensors
+from exporter.graph.read import read
+from exporter.inputs import InputSpec
+from exporter.onnx_export import to_onnx
+from exporter.quantize.quantize import folded
+from exporter.tflite import lower
+from exporter.tflite.reader import read_tflite
+from exporter.verify import scales, structure
+
+pytestmark = pytest.mark.slow
+
+NEARLY = {
+    "convnext_tiny": "LayerNormalization: its float sums differ in the last bit",
+    "vit_tiny": "LayerNormalization: one value of 8,704 differs, by a step",
+}
+"""Networks whose two files may differ, by the operator that differs."""
+
+
+def frames_of(name, count):
+    return networks.frames_like(ZOO[name].example(count, small=True, seed=5))
+
+
+@pytest.fixture(scope="module", params=sorted(ZOO))
+def built(request, tmp_path_factory):
+    entry = ZOO[request.param]
+    module = entry.settled(small=True)
+    spec = InputSpec(entry.small_shape, "uint8", mean=(0.5,), std=(0.25,))
+    folder = tmp_path_factory.mktemp(request.param)
+    frames = frames_of(request.param, 32)
+    made = networks.make(module, folder, spec=spec, samples=frames[:16])
+    return request.param, module, spec, made, frames[16:]
+
+
+def in_onnx_order(graph, arrays):
+    images = image_tensors(graph)
+    return [
+        array.transpose(0, 3, 1, 2) if name in images else array
+        for name, array in zip(graph.outputs, arrays, strict=True)
+    ]
+
+
+def test_both_files_give_one_answer(built):
+    name, _, _, made, frames = built
+    graph = made.graph
+    from_tflite = in_onnx_order(graph, networks.run_tflite_all(made.tflite, frames.numpy()))
+    from_onnx = networks.run_onnx_all(made.onnx, frames.numpy())
+    assert len(from_onnx) == ZOO[name].outputs
+    for one, other in zip(from_tflite, from_onnx, strict=True):
+        assert one.shape == other.shape
+        assert len(np.unique(one)) > 10  # a dead network would agree too
+        differing = one.astype(int) + 128 - other
+        if name in NEARLY:
+            assert np.abs(differing).max() <= 4
+            assert np.count_nonzero(differing) < 0.1 * differing.size
+        else:
+            assert not differing.any()
+
+
+def test_the_integer_reference_names_the_same_class(built):
+    _, _, _, made, frames = built
+    graph = made.graph
+    from_onnx = networks.run_onnx_all(made.onnx, frames.numpy())
+    expected = integer.run(graph, [frames.numpy()])
+    for name, found in zip(graph.outputs, from_onnx, strict=True):
+        flat = expected[name].astype(int).reshape(len(found), -1)
+        shipped = found.astype(int).reshape(len(found), -1) - 128
+        assert np.mean(flat.argmax(1) == shipped.argmax(1)) >= 0.9
+        assert np.abs(flat - shipped).mean() < 0.5
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda made: structure.no_float_tensors(made.graph, read_tflite(made.tflite)),
+        lambda made: structure.no_transposes(made.graph, read_tflite(made.tflite)),
+        lambda made: structure.integer_kernels(made.graph, made.onnx),
+        lambda made: structure.pair_rule(made.graph),
+        lambda made: structure.requantization_ratios(made.graph),
+        lambda made: scales.compare_tflite(made.graph, read_tflite(made.tflite)),
+    ],
+    ids=["floats", "transposes", "kernels", "pairs", "ratios", "scales"],
+)
+def test_structure(built, check):
+    found = check(built[3])
+    assert found.passed, found.detail
+
+
+def test_the_float_file_keeps_the_networks_numbers(built, tmp_path):
+    _, module, spec, _, frames = built
+    model = to_onnx(folded(module, spec), torch.zeros((2, *spec.shape[1:])), "float")
+    passes.clean(model)
+    passes.pool_padding(model)
+    graph = read(model)
+    path = tmp_path / "float.tflite"
+    path.write_bytes(lower(graph))
+    inputs = spec.to_model(frames)
+    with torch.no_grad():
+        wanted = module(inputs)
+    wanted = wanted if isinstance(wanted, (tuple, list)) else (wanted,)
+    nhwc = inputs.permute(0, 2, 3, 1).contiguous().numpy()
+    found = in_onnx_order(graph, networks.run_tflite_all(path, nhwc))
+    for one, other in zip(found, wanted, strict=True):
+        largest = float(other.abs().max())
+        np.testing.assert_allclose(one, other.numpy(), atol=1e-3 * largest)
+
+
+def test_few_networks_differ():
+    assert len(NEARLY) <= 0.1 * len(ZOO)
