@@ -1,0 +1,313 @@
+"""Compression: how small the package of an int8 .tflite gets, and what accuracy it costs.
+
+Real networks with all their parameters on Fashion-MNIST. Each is trained (the baseline); from there
+it is compressed by a recipe of ours (pruned gradually, few levels, QAT), and, apart from that, a
+control is trained as long as the compression trains. Both are judged on all 10,000 test pictures:
+`accuracy_drop_pt` is control minus compressed, `stderr_pt` the standard error of that paired
+difference over pictures. `ratio` is the bytes of all fp32 parameters over those of the .ewp package
+that restores the .tflite byte for byte. Rows of the ladder (8-bit PTQ, 8-bit QAT, pruned, pruned +
+QAT) stand beside the figures of the source, which are ImageNet's and idealised sizes.
+
+Builds lie under build/compression and are taken up where they were left. --quick is ResNet-20 with
+a third of the pictures and fewer epochs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.results import ROOT, Value, arguments, publish
+
+BUILDS: Final = ROOT / "build" / "compression"
+EXAMPLE: Final = ROOT / "examples" / "fashion"
+MEAN, STD = 0.2860, 0.3530
+"""Of Fashion-MNIST's training pictures, in units of full scale."""
+
+Row = dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, its pictures, and the recipe that compresses it.
+
+    Attributes:
+        factory: callable that makes it.
+        shape: its input.
+        pictures: suffix of the data sets in examples/fashion.
+        fewer: whether it trains on the first 20,000 pictures only.
+        arguments: of the factory.
+        weights: where it starts; None for random weights.
+        baseline: epochs and learning rate of the baseline.
+        sparsity: pruned to this.
+        prune, share, qat: epochs and learning rates of the three stretches.
+        step: of the levels, in units of a layer's root mean square.
+        exempt: layers that keep all their weights.
+        seeds: how many runs.
+        ladder: whether the rows in between are measured too.
+    """
+
+    factory: str
+    shape: str
+    pictures: str = ""
+    fewer: bool = True
+    arguments: dict[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    baseline: tuple[float, float] = (6, 0.1)
+    sparsity: float = 0.95
+    prune: tuple[float, float] = (5, 0.05)
+    share: tuple[float, float] = (2, 0.02)
+    qat: tuple[float, float] = (1, 0.003)
+    step: float = 0.35
+    exempt: tuple[str, ...] = ("conv1",)
+    seeds: int = 1
+    ladder: bool = False
+
+    @property
+    def epochs(self) -> float:
+        """What compression trains, and the control as well."""
+        return self.prune[0] + self.share[0] + self.qat[0]
+
+
+TEN: Final = {"num_classes": 10}
+NETWORKS: Final[dict[str, Network]] = {
+    "ResNet-20": Network("fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, ladder=True),
+    "ResNet-50": Network(
+        "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True
+    ),
+    "AlexNet": Network(
+        "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
+        baseline=(6, 0.02), prune=(5, 0.01), share=(2, 0.005),
+    ),
+    "MobileNetV2": Network(
+        "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
+        baseline=(4, 0.01), sparsity=0.8, prune=(5, 0.01), share=(2, 0.005), qat=(1, 0.001),
+    ),
+    "VGG-16": Network(
+        "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
+        sparsity=0.97,
+    ),
+}  # fmt: skip
+QUICK: Final = {
+    "ResNet-20": replace(
+        NETWORKS["ResNet-20"],
+        fewer=True,
+        seeds=1,
+        baseline=(4, 0.1),
+        prune=(3, 0.05),
+        share=(1, 0.02),
+    )
+}
+STATISTICS: Final = ("running_mean", "running_var", "num_batches_tracked")
+SOURCE: Final = {
+    "fp32": (97.8, None),
+    "8-bit PTQ": (24.5, 0.5),
+    "8-bit QAT": (24.5, 0.3),
+    "pruned 90 %": (9.8, 0.7),
+    "pruned 90 % + QAT": (2.4, 0.9),
+}
+"""Table 1 of our source for ResNet-50 on ImageNet: MB, and points of accuracy lost."""
+
+
+def main() -> None:
+    """Build, judge, print, write."""
+    parser = arguments(__doc__)
+    parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
+    parser.add_argument("--seeds", type=int, help="how many runs of each network")
+    parser.add_argument(
+        "--no-ladder", action="store_true", help="only the control, PTQ, and the smallest package"
+    )
+    options = parser.parse_args()
+    publish("compression", measure(options), options)
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """All rows."""
+    networks = QUICK if options.quick else NETWORKS
+    chosen = [name for name in options.network or networks if name in networks]
+    rows: list[Row] = []
+    for name in chosen:
+        network = networks[name]
+        if options.no_ladder:
+            network = replace(network, ladder=False)
+        for seed in range(options.seeds or network.seeds):
+            rows += rows_of(name, network, seed, quick=options.quick)
+    return rows
+
+
+def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]:
+    """The rows of one network and one seed."""
+    folder = BUILDS / f"{name}{'-quick' if quick else ''}-{seed}"
+    common: Row = {"network": name, "dataset": dataset_of(network), "seed": seed}
+    baseline = build(folder / "baseline", network, seed, {"train": fitting(*network.baseline)})
+    start = baseline / "stages" / "fp32.safetensors"
+    longer = {"train": fitting(network.epochs, network.prune[1])}
+    control = build(folder / "control", network, seed, longer, start)
+    right = correct(control, network, "fp32.tflite")
+    rows = [
+        common | row_of("fp32, trained longer (control)", control, "fp32.tflite", right, right),
+        common | judged("8-bit PTQ", control, network, right),
+    ]
+    for label, sections in recipes(network).items():
+        directory = build(folder / label.replace(" ", "-"), network, seed, sections, start)
+        rows.append(common | judged(label, directory, network, right))
+    if name == "ResNet-50":
+        rows = [row | beside(str(row["method"])) for row in rows]
+    return rows
+
+
+def beside(label: str) -> Row:
+    """The source's figures for a row of its table."""
+    size_mb, drop_pt = SOURCE.get(label, (None, None))
+    return {"source_mb": size_mb, "source_drop_pt": drop_pt}
+
+
+def recipes(network: Network) -> dict[str, dict[str, Any]]:
+    """What is trained from the baseline, each as long as the control."""
+    exempt = {"exempt": list(network.exempt)}
+    prune = fitting(*network.prune) | exempt
+    share = fitting(*network.share) | {"step": network.step}
+    qat = {"epochs": network.qat[0], "lr": network.qat[1]}
+    final = f"pruned {network.sparsity:.0%}, few levels, QAT"
+    whole = {
+        final: {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
+    }
+    if not network.ladder:
+        return whole
+    return whole | {
+        "8-bit QAT": {
+            "train": fitting(network.epochs - network.qat[0], network.prune[1]),
+            "quantize": qat,
+        },
+        "pruned 90 %": {
+            "prune": fitting(network.epochs, network.prune[1]) | exempt | {"sparsity": 0.9}
+        },
+        "pruned 90 % + QAT": {"prune": prune | {"sparsity": 0.9}, "share": share, "quantize": qat},
+    }
+
+
+def fitting(epochs: float, lr: float) -> dict[str, float]:
+    """A stretch of training as a recipe has it."""
+    return {"epochs": epochs, "lr": lr}
+
+
+def build(
+    directory: Path,
+    network: Network,
+    seed: int,
+    sections: dict[str, Any],
+    start: Path | None = None,
+) -> Path:
+    """Run a recipe, or take up what is left of it; returns the build directory."""
+    from exporter.pipeline import build as run
+    from exporter.progress import Bars
+    from exporter.recipe import Recipe
+    from exporter.settings import validate
+    from exporter.terminal import console
+    from exporter.train import computes_bf16
+
+    weights = start or network.weights
+    document = {
+        "name": "net",
+        "seed": seed,
+        "model": {"factory": network.factory, "arguments": network.arguments}
+        | ({} if weights is None else {"weights": str(weights)}),
+        "input": {"shape": network.shape, "mean": [MEAN], "std": [STD]},
+        "data": {
+            "train": f"fashion:train{network.pictures}{'_20k' if network.fewer else ''}",
+            "test": f"fashion:test{network.pictures}",
+            "batch_size": 128,
+            "calibration_samples": 1024,
+        },
+        "loop": {"precision": "bf16" if computes_bf16() else "fp32"},
+        "bench": None,
+    }
+    recipe = validate(document | sections, Recipe, Path("benchmarks/compression.py"))
+    print(f"== {directory.relative_to(BUILDS)}", flush=True)
+    run(recipe, EXAMPLE, directory, resume=True, reporter=Bars(console()))
+    return directory
+
+
+def dataset_of(network: Network) -> str:
+    """What it was trained on."""
+    side = network.shape.split("x", 2)[2]
+    count = "20,000 training pictures" if network.fewer else "all training pictures"
+    return f"Fashion-MNIST, {side}, {count}"
+
+
+def judged(label: str, directory: Path, network: Network, control: np.ndarray) -> Row:
+    """The row of a build's int8 .tflite."""
+    right = correct(directory, network, "int8.tflite")
+    return row_of(label, directory, "int8.tflite", right, control)
+
+
+def row_of(label: str, directory: Path, suffix: str, right: np.ndarray, control: np.ndarray) -> Row:
+    """A row: `right` [N] and the control's say of each picture whether it was named rightly."""
+    file = directory / f"net.{suffix}"
+    package = file.with_name(f"{file.name}.ewp")
+    fp32_bytes = parameter_bytes(directory)
+    size = package.stat().st_size if package.exists() else None
+    difference = control.astype(np.float64) - right
+    same = right is control
+    return {
+        "method": label,
+        "accuracy": float(right.mean()),
+        "accuracy_drop_pt": None if same else 100 * float(difference.mean()),
+        "stderr_pt": None
+        if same
+        else 100 * float(difference.std(ddof=1)) / float(np.sqrt(len(difference))),
+        "sparsity": None if same else zeros(directory),
+        "fp32_bytes": fp32_bytes,
+        "file_bytes": file.stat().st_size,
+        "package_bytes": size,
+        "ratio": None if same or size is None else fp32_bytes / size,
+    }
+
+
+def parameter_bytes(directory: Path) -> int:
+    """Bytes of all fp32 parameters; batch norms' statistics are none."""
+    from safetensors import safe_open
+
+    total = 0
+    with safe_open(directory / "stages" / "fp32.safetensors", framework="np") as file:
+        for key in file.keys():  # noqa: SIM118 (safetensors' handle is no mapping)
+            if key.endswith(STATISTICS):
+                continue
+            total += 4 * int(np.prod(file.get_slice(key).get_shape(), dtype=np.int64))
+    return total
+
+
+def zeros(directory: Path) -> float:
+    """The share of zeros among the weights of the shipped .tflite."""
+    from exporter.layers import layer_rows
+
+    rows = layer_rows(directory / "net.int8.tflite")
+    weights = sum(row.weights for row in rows)
+    return sum(row.zeros for row in rows) / max(1, weights)
+
+
+def correct(directory: Path, network: Network, suffix: str) -> np.ndarray:
+    """For each test picture, whether the shipped file names its class: bool [N]."""
+    from exporter.recipe import resolve
+    from runtimes.backend import open_model
+
+    frames, labels = resolve(f"fashion:test{network.pictures}", EXAMPLE)().tensors
+    backend = open_model(directory / f"net.{suffix}")
+    named = []
+    try:
+        for frame in frames.numpy():
+            backend.set_inputs([frame[None]])
+            backend.invoke()
+            named.append(int(np.argmax(backend.get_outputs()[0])))
+    finally:
+        backend.close()
+    right: np.ndarray = np.asarray(named) == labels.numpy()
+    return right
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Export of every example network: whether both int8 files give one answer, and what it cost.
+
+Networks have random weights made lively (`examples.models.settle`); frames are random pictures,
+half of them to calibrate with. With --quick, the narrow variants that the tests use. Differing
+values are those of the .onnx in ONNX Runtime against the .tflite in LiteRT with XNNPACK. Results
+are written after every network, so a run that was cut short has fewer rows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.results import Value, arguments, publish
+from benchmarks.zoo import MEAN, STD, frames
+
+if TYPE_CHECKING:
+    from examples.models.entry import Entry
+    from exporter.graph.model import Graph
+
+FRAMES: Final = 32
+Row = dict[str, Value]
+
+
+def main() -> None:
+    """Export each network; print and write the table."""
+    from examples.models import ZOO
+
+    options = arguments(__doc__).parse_args()
+    rows = []
+    for name, entry in ZOO.items():
+        with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+            rows.append(measure(name, entry, Path(folder), small=options.quick))
+        publish("export", rows, options)
+
+
+def measure(name: str, entry: Entry, folder: Path, *, small: bool) -> Row:
+    """One network, from its module to the comparison of its files."""
+    from exporter.graph.islands import islands
+    from exporter.tflite.reader import read_tflite
+    from exporter.verify import scales, structure
+
+    module = entry.settled(small=small, count=8 if not small else FRAMES)
+    pictures = frames(name, FRAMES, small=small)
+    ready = time.process_time()
+    graph, tflite, onnx = _export(module, entry, pictures[: FRAMES // 2], folder, small)
+    exported = time.process_time()
+    file = read_tflite(tflite)
+    checks = [
+        structure.no_float_tensors(graph, file),
+        structure.no_transposes(graph, file),
+        structure.integer_kernels(graph, onnx),
+        structure.pair_rule(graph),
+        structure.requantization_ratios(graph),
+        scales.compare_tflite(graph, file),
+    ]
+    values, differing, largest = _compare(graph, tflite, onnx, pictures[FRAMES // 2 :])
+    return {
+        "network": name,
+        "operators": len(graph.operators),
+        "float_islands": len(islands(graph)),
+        "structure": all(check.passed for check in checks),
+        "failed": "; ".join(check.detail for check in checks if not check.passed),
+        "values": values,
+        "differing": differing,
+        "max_lsb": largest,
+        "file_bytes": tflite.stat().st_size,
+        "cpu_s": exported - ready,
+    }
+
+
+def _export(
+    module: Any, entry: Entry, frames: Any, folder: Path, small: bool
+) -> tuple[Graph, Path, Path]:
+    import onnx_ir as ir
+    import torch
+
+    from exporter.graph.canonical import canonicalise
+    from exporter.inputs import InputSpec
+    from exporter.onnx_export import to_onnx
+    from exporter.ort import qdq
+    from exporter.quantize.finish import finish
+    from exporter.quantize.quantize import prepare_module
+    from exporter.tflite import lower
+
+    shape = entry.small_shape if small else entry.shape
+    spec = InputSpec(shape, "uint8", mean=MEAN, std=STD)
+    batches = list(frames.split(8))
+    network, _ = finish(prepare_module(module, spec, batches).graph_module)
+    model = to_onnx(network, torch.zeros((2, *shape[1:])), "network")
+    graph = canonicalise(model, dtype=spec.dtype, integer_outputs=True)
+    tflite, onnx = folder / "network.tflite", folder / "network.onnx"
+    tflite.write_bytes(lower(graph))
+    ir.save(qdq.lower(model), onnx)
+    return graph, tflite, onnx
+
+
+def _compare(graph: Graph, tflite: Path, onnx: Path, frames: Any) -> tuple[int, int, int]:
+    """How many output values there are, how many differ, and by how much at most."""
+    import numpy as np
+
+    from exporter.graph.layout import image_tensors
+    from runtimes.backend import open_model
+
+    answers = []
+    for path in (tflite, onnx):
+        backend = open_model(path)
+        outputs = []
+        for frame in frames.numpy():
+            backend.set_inputs([frame[None]])
+            backend.invoke()
+            outputs.append([array.astype(np.int64) for array in backend.get_outputs()])
+        backend.close()
+        answers.append([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
+    images = image_tensors(graph)
+    values = differing = largest = 0
+    for name, one, other in zip(graph.outputs, *answers, strict=True):
+        found = one.transpose(0, 3, 1, 2) if name in images else one
+        apart = np.abs(found + 128 - other)
+        values += apart.size
+        differing += int(np.count_nonzero(apart))
+        largest = max(largest, int(apart.max()))
+    return values, differing, largest
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,261 @@
+"""Post-training quantization of the real MobileNetV2: what is lost, and what the export costs.
+
+ImageNet weights (torchvision's), 100 photographs to calibrate and 100 others to judge
+(benchmarks/photographs.py). Judged is the int8 .onnx file in ONNX Runtime, against the fp32 network
+on the same frames: KL(fp32 || int8) of the class probabilities, signal to quantization noise of the
+logits, and how often both name the same class. Costs are of the route in a process of its own: ours
+from the PyTorch module to .onnx and .tflite; the peers' from the fp32 ONNX file to theirs, with
+what torch.onnx.export cost before (a row of its own) added in `total_cpu_s`. Peers have their own
+environment (benchmarks/peers/ptq.txt, in .venvs/ptq).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.photographs import photographs
+from benchmarks.process import Cost, measure
+from benchmarks.results import ROOT, Value, arguments, publish
+
+MEAN: Final = (0.485, 0.456, 0.406)
+STD: Final = (0.229, 0.224, 0.225)
+PHOTOGRAPHS: Final = 100
+QUICK_PHOTOGRAPHS: Final = 24
+PEERS: Final = ROOT / ".venvs" / "ptq" / "bin" / "python"
+EXAMPLE: Final = ROOT / "examples" / "mobilenet_v2"
+TIMEOUT_S: Final = 1800.0
+BATCH: Final = 10
+
+OURS: Final[dict[str, dict[str, Any]]] = {
+    "min/max alone": {},
+    "min/max, biases corrected": {"biases": True},
+    "equalized, biases corrected": {"equalize": True, "biases": True},
+    "equalized, rounded, biases corrected": {"equalize": True, "rounding": True, "biases": True},
+    "best": {"method": "best"},
+}
+"""What `exporter.quantize.quantize.Calibration` is given."""
+
+SCALE: Final = "scale.json"
+PEER_METHODS: Final = {
+    "ORT quantize_static, min/max": "ort_minmax",
+    "NNCF, accurate bias correction": "nncf_accurate",
+}
+
+Row = dict[str, Value]
+
+EXPORT_FP32: Final = """
+import sys, torch
+sys.path[:0] = [{root!r}, {example!r}]
+from mobilenet_v2 import mobilenet_v2
+batch = torch.export.Dim("batch")
+torch.onnx.export(mobilenet_v2(), (torch.zeros(2, 3, 224, 224),), {path!r}, dynamo=True,
+    input_names=["input"], output_names=["output"], dynamic_shapes=({{0: batch}},),
+    opset_version=17, external_data=False, verbose=False)
+"""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What judges a file.
+
+    Attributes:
+        frames: uint8 [N, 224, 224, 3].
+        logits: of the fp32 network, float64 [N, 1000].
+    """
+
+    frames: np.ndarray
+    logits: np.ndarray
+
+    def figures(self, path: Path) -> Row:
+        """KL, SQNR, agreement, and the latency of one frame on one thread."""
+        session = open_session(path)
+        entry = session.get_inputs()[0]
+        samples = self.frames if entry.type == "tensor(uint8)" else normalised(self.frames)
+        outputs, times = [], []
+        for sample in samples:
+            start = time.perf_counter()
+            outputs.append(session.run(None, {entry.name: sample[None]})[0])
+            times.append(time.perf_counter() - start)
+        found = np.concatenate(outputs).astype(np.float64)
+        if not np.issubdtype(outputs[0].dtype, np.floating):
+            found = dequantized(path, found)
+        noise = ((found - self.logits) ** 2).sum()
+        real, int8 = log_probabilities(self.logits), log_probabilities(found)
+        return {
+            "kl": round(float((np.exp(real) * (real - int8)).sum(1).mean()), 4),
+            "sqnr_db": None if not noise else sqnr_db(self.logits, noise),
+            "agreement": float((found.argmax(1) == self.logits.argmax(1)).mean()),
+            "latency_ms_p50": 1e3 * statistics.median(times),
+            "file_bytes": path.stat().st_size,
+        }
+
+
+def open_session(path: Path) -> Any:
+    """An ONNX Runtime session on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def normalised(frames: np.ndarray) -> np.ndarray:
+    """Frames as the fp32 network takes them, [N, 3, 224, 224]."""
+    scaled = (frames / np.float32(255) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2).astype(np.float32))
+
+
+def dequantized(path: Path, integers: np.ndarray) -> np.ndarray:
+    """Our files' integers (uint8) as reals."""
+    scale, zero_point = json.loads((path.parent / SCALE).read_text(encoding="ascii"))
+    reals: np.ndarray = scale * (integers - zero_point)
+    return reals
+
+
+def sqnr_db(signal: np.ndarray, noise: float) -> float:
+    """Signal to noise in dB; `noise` is the sum of its squares."""
+    return round(float(10 * np.log10((signal**2).sum() / noise)), 2)
+
+
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Log of the softmax."""
+    shifted = logits - logits.max(1, keepdims=True)
+    logarithms: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return logarithms
+
+
+def main() -> None:
+    """Quantize with each method; print and write the table."""
+    options = arguments(__doc__).parse_args()
+    count = QUICK_PHOTOGRAPHS if options.quick else PHOTOGRAPHS
+    calibrate, judge = photographs(count, count)
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+        rows, versions = compare(Path(folder), calibrate, judge)
+    publish("ptq", rows, options, versions=versions)
+
+
+def compare(
+    folder: Path, calibrate: np.ndarray, frames: np.ndarray
+) -> tuple[list[Row], dict[str, str]]:
+    """A row a method, and the peers' versions."""
+    np.save(folder / "frames.npy", calibrate)
+    np.save(folder / "normalised.npy", normalised(calibrate))
+    real = folder / "fp32.onnx"
+    script = EXPORT_FP32.format(root=str(ROOT), example=str(EXAMPLE), path=str(real))
+    exported = measure([sys.executable, "-c", script], timeout_s=TIMEOUT_S, env=environment())
+    judge = Judge(frames, fp32_logits(real, frames))
+    unquantized: Row = {"method": "torch.onnx.export, fp32", "peer": True}
+    rows = [unquantized | judge.figures(real) | costs(exported, 0.0)]
+    for name, calibration in OURS.items():
+        out = folder / f"ours{len(rows)}"
+        cost = export(out, calibration, folder / "frames.npy")
+        row: Row = {"method": f"edgewright, {name}", "peer": False}
+        rows.append(row | judge.figures(out / "net.int8.onnx") | costs(cost, 0.0))
+    versions = peer_versions()
+    for name, method in PEER_METHODS.items() if versions else ():
+        target = folder / f"{method}.onnx"
+        script_path = ROOT / "benchmarks" / "peers" / "ptq_peer.py"
+        argv: list[str | Path] = [
+            PEERS,
+            script_path,
+            method,
+            real,
+            folder / "normalised.npy",
+            target,
+        ]
+        cost = measure(argv, timeout_s=TIMEOUT_S, env=environment())
+        row = {"method": name, "peer": True}
+        rows.append(row | judge.figures(target) | costs(cost, exported.cpu_s))
+    return rows, versions
+
+
+def fp32_logits(path: Path, frames: np.ndarray) -> np.ndarray:
+    """The fp32 file's outputs, float64 [N, 1000]."""
+    session = open_session(path)
+    outputs = [session.run(None, {"input": sample[None]})[0] for sample in normalised(frames)]
+    return np.concatenate(outputs).astype(np.float64)
+
+
+def export(out: Path, calibration: dict[str, Any], frames: Path) -> Cost:
+    """Our route, in a process of its own."""
+    code = f"from benchmarks.ptq import route; route({str(out)!r}, {str(frames)!r}, {calibration})"
+    return measure([sys.executable, "-c", code], timeout_s=TIMEOUT_S, env=environment())
+
+
+def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
+    """From the module to the files; runs in a child."""
+    import onnx_ir as ir
+    import torch
+
+    from exporter.graph.canonical import canonicalise
+    from exporter.inputs import InputSpec
+    from exporter.onnx_export import to_onnx
+    from exporter.ort import qdq
+    from exporter.quantize.finish import finish
+    from exporter.quantize.quantize import Calibration, prepare_module
+    from exporter.tflite import lower
+
+    factory = importlib.import_module("mobilenet_v2").mobilenet_v2
+    folder = Path(out)
+    folder.mkdir(parents=True)
+    spec = InputSpec((1, 3, 224, 224), "uint8", MEAN, STD)
+    images = torch.from_numpy(np.load(frames))
+    samples = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
+    prepared = prepare_module(
+        factory(), spec, samples, calibration=Calibration(**calibration)
+    ).graph_module
+    finished, _ = finish(prepared)
+    model = to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
+    graph = canonicalise(model, dtype="uint8", integer_outputs=True)
+    (folder / "net.int8.tflite").write_bytes(lower(graph))
+    ir.save(qdq.lower(model), folder / "net.int8.onnx", format="protobuf")
+    quantization = graph.tensors[graph.outputs[0]].quantization
+    assert quantization is not None
+    scale = [float(quantization.scale), int(quantization.zero_point) + 128]
+    (folder / SCALE).write_text(json.dumps(scale), encoding="ascii")
+
+
+def environment() -> dict[str, str]:
+    """This process's, on one thread, with with modules found in the project."""
+    paths = os.pathsep.join(map(str, (ROOT, EXAMPLE)))
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+
+
+def costs(cost: Cost, before_cpu_s: float) -> Row:
+    """What a route cost; `total_cpu_s` has what came before it, too."""
+    return {
+        "cpu_s": cost.cpu_s,
+        "total_cpu_s": cost.cpu_s + before_cpu_s,
+        "peak_rss_mb": cost.peak_rss_bytes / 1e6,
+    }
+
+
+def peer_versions() -> dict[str, str]:
+    """Versions in the peers' environment; nothing, with a line on stderr, where there is none."""
+    if not PEERS.exists():
+        print(
+            f"SKIPPED the peers: {PEERS} is not here; see benchmarks/peers/ptq.txt", file=sys.stderr
+        )
+        return {}
+    code = (
+        "from importlib.metadata import version as v\n"
+        "print(*(f'{n}={v(n)}' for n in ('nncf', 'onnxruntime')))"
+    )
+    done = measure([PEERS, "-c", code], timeout_s=60.0)
+    pairs = (pair.partition("=") for pair in done.stdout.split())
+    return {f"{name} (peers)": version for name, _, version in pairs}
+
+
+if __name__ == "__main__":
+    main()
