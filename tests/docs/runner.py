@@ -1,0 +1,122 @@
+"""Runs a page of the documents as its reader would: files are written, commands and code run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pages import Block, Step, blocks, missing_line, steps
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 500
+
+
+class PageError(AssertionError):
+    """What a page says does not hold."""
+
+
+@dataclass
+class Runner:
+    """One page in one workspace.
+
+    Attributes:
+        folder: where a reader would be: the root of a clone.
+        ran: the commands that were run.
+    """
+
+    folder: Path
+    ran: list[tuple[str, ...]] = field(default_factory=list)
+    _place: Path = field(init=False)
+    _status: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        """Start in the folder."""
+        self._place = self.folder
+
+    def page(self, path: Path) -> None:
+        """Run every block of a page.
+
+        Raises:
+            PageError: with the page, the line, what it shows and what came.
+        """
+        for block in blocks(path):
+            try:
+                self._block(block)
+            except PageError as error:
+                raise PageError(f"{path.name}:{block.line}: {error}") from None
+
+    def _block(self, block: Block) -> None:
+        if block.name is not None:
+            target = self._place / block.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
+            self._run((sys.executable, "-c", block.text), ())
+        if block.language == "toml":
+            tomllib.loads(block.text)
+        if block.language in ("console", "sh", "bash"):
+            for number, step in enumerate(found := steps(block)):
+                after = found[number + 1].argv if number + 1 < len(found) else ()
+                self._step(step, any_status=after == ("echo", "$?"))
+
+    def _step(self, step: Step, *, any_status: bool) -> None:
+        self.ran.append(step.argv)
+        match step.argv:
+            case ("cd", place):
+                self._place = (self._place / place).resolve()
+            case ("echo", "$?"):
+                if step.output[:1] != (str(self._status),):
+                    raise PageError(f"shows exit code {step.output}, found {self._status}")
+            case ("make", *targets):  # running them would run this test again
+                self._run(("make", "-n", *targets), (), place=ROOT)
+            case ("edgewright", *rest):
+                argv = (sys.executable, "-m", "exporter.cli", *rest)
+                self._run(argv, step.output, any_status=any_status)
+            case ("python", *rest):
+                self._run((sys.executable, *rest), step.output, any_status=any_status)
+            case ("pip", "install", *what):
+                _check_install(what)
+            case _:
+                raise PageError(f"a command that no test can run: {' '.join(step.argv)}")
+
+    def _run(
+        self,
+        argv: tuple[str, ...],
+        shown: tuple[str, ...],
+        *,
+        any_status: bool = False,
+        place: Path | None = None,
+    ) -> None:
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+        done = subprocess.run(
+            argv,
+            cwd=place or self._place,
+            env={**os.environ, "PYTHONPATH": path, "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+        self._status = done.returncode
+        printed = f"{done.stdout}\n{done.stderr}"
+        if done.returncode != 0 and not any_status:
+            raise PageError(f"{' '.join(argv)}: exit code {done.returncode}\n{printed[-3000:]}")
+        missing = missing_line(shown, printed)
+        if missing is not None:
+            raise PageError(f"{' '.join(argv)} does not print: {missing!r}\n{printed[-3000:]}")
+
+
+def _check_install(what: list[str]) -> None:
+    """An install line names this folder and extras that there are: `.[export]`."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for word in (word for word in what if not word.startswith("-")):
+        place, _, extras = word.partition("[")
+        unknown = set(filter(None, extras.rstrip("]").split(","))) - set(
+            project["optional-dependencies"]
+        )
+        if place != "." or unknown:
+            raise PageError(f"pip install {word}: expected `.` with extras of pyproject.toml")
