@@ -57,6 +57,22 @@ class InFloat(Frozen):
     by_design: bool
 
 
+class Saturating(Frozen):
+    """An operator whose weights break the pair rule (`exporter.graph.pairs`).
+
+    Attributes:
+        node: the operator's.
+        largest: the largest sum of two adjacent weights of one sign; up to 128 is exact everywhere.
+        channels: how many output channels break the rule.
+        of: how many it has.
+    """
+
+    node: str
+    largest: int
+    channels: int
+    of: int
+
+
 class Interface(Frozen):
     """An input or output of the written file."""
 
@@ -97,6 +113,7 @@ class Conversion(Frozen):
         rewrites: what was changed.
         requantized: changes of numbers, one a layer.
         in_float: what computes in float though the model is quantized.
+        saturating: operators that ONNX Runtime computes otherwise on some x86 CPUs.
         inputs: of the written file.
         outputs: of the written file.
         samples: how many inputs were compared; 0 where nothing was.
@@ -111,6 +128,7 @@ class Conversion(Frozen):
     rewrites: tuple[Rewrite, ...]
     requantized: tuple[Requantized, ...]
     in_float: tuple[InFloat, ...]
+    saturating: tuple[Saturating, ...]
     inputs: tuple[Interface, ...]
     outputs: tuple[Interface, ...]
     samples: int

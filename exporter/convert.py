@@ -23,6 +23,7 @@ from exporter.conversion import (
     Interface,
     Requantized,
     Rewrite,
+    Saturating,
     Source,
 )
 from exporter.errors import EdgewrightError, ModelError, UnsupportedError
@@ -31,6 +32,7 @@ from exporter.graph.intake import AXIS_OPSET, early_axes, open_onnx, refusing
 from exporter.graph.mixed import FloatOperator, separate
 from exporter.graph.model import Graph
 from exporter.graph.normalize import normalize, with_shared_scales
+from exporter.graph.pairs import PAIR_MAX, largest_pairs, summed_in_pairs
 from exporter.graph.passes.changes import Changes
 from exporter.graph.read import read
 
@@ -51,7 +53,7 @@ class Wishes:
 
     Attributes:
         shapes: of inputs, by name; "" names a model's only input. An open batch becomes 1.
-        requantize: quantize anew what has no exact int8 form.
+        requantize: quantize anew what has no exact int8 form, or not one answer on every CPU.
         integer_only: refuse a quantized model of which operators compute in float.
         samples: how many random inputs to compare with; 0 compares nothing.
         inputs: an npz file with one array for each input, in place of random ones.
@@ -128,6 +130,7 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
             InFloat(node=f.name, operator=f.kind, reason=f.reason, by_design=f.by_design)
             for f in lowered.in_float
         ),
+        saturating=_saturating(lowered),
         inputs=_interface(graph, graph.inputs),
         outputs=_interface(graph, graph.outputs),
         samples=samples,
@@ -277,6 +280,20 @@ def _rewrites(changes: Changes) -> tuple[Rewrite, ...]:
     return tuple(
         Rewrite(what=what, count=count, exact=exact) for (what, exact), count in counts.items()
     )
+
+
+def _saturating(lowered: _Lowered) -> tuple[Saturating, ...]:
+    in_float = {operator.name for operator in lowered.in_float}
+    found = []
+    for operator, weight in summed_in_pairs(lowered.graph):
+        pairs = largest_pairs(weight)
+        channels = int((pairs > PAIR_MAX).sum())
+        if channels and operator.name not in in_float:
+            largest = int(pairs.max())
+            found.append(
+                Saturating(node=operator.name, largest=largest, channels=channels, of=len(pairs))
+            )
+    return tuple(found)
 
 
 def _interface(graph: Graph, names: list[str]) -> tuple[Interface, ...]:

@@ -23,7 +23,10 @@ def convert(
         typer.Option(help="NAME=1x3x224x224, or 1x3x224x224 for the only input; repeatable"),
     ] = None,
     requantize: Annotated[
-        bool, typer.Option("--requantize", help="quantize anew what has no exact int8 form")
+        bool,
+        typer.Option(
+            "--requantize", help="quantize anew what has no exact int8 form, or saturates"
+        ),
     ] = False,
     integer_only: Annotated[
         bool, typer.Option("--integer-only", help="refuse a model that is left in float anywhere")
@@ -72,6 +75,7 @@ def print_conversion(out: Console, conversion: Conversion) -> None:
         _line(out, f"changed  {rewrite.count} x {rewrite.what}{mark}")
     _print_requantized(out, conversion)
     _print_floats(out, conversion)
+    _print_saturating(out, conversion)
     _line(out, f"wrote    {conversion.target}: {conversion.bytes} bytes")
     for path in conversion.beside:
         _line(out, f"         {path}: what a minimal build of ONNX Runtime needs")
@@ -108,6 +112,25 @@ def _print_floats(out: Console, conversion: Conversion) -> None:
     if designed:
         count = len(conversion.in_float) - len(left)
         _line(out, f"float    {count} x {', '.join(designed)}: both runtimes compute them alike so")
+
+
+def _print_saturating(out: Console, conversion: Conversion) -> None:
+    if not conversion.saturating:
+        return
+    out.print(
+        f"NOT ONE ANSWER: {len(conversion.saturating)} operator(s) with weights whose 16-bit sums "
+        "saturate in ONNX Runtime on x86 CPUs with AVX2 and no VNNI",
+        style="bold yellow",
+    )
+    for entry in conversion.saturating[:SHOWN]:
+        _line(
+            out,
+            f"  {entry.node}: {entry.channels} of {entry.of} channels have two neighbours "
+            f"that sum to more than 128 (up to {entry.largest})",
+        )
+    if len(conversion.saturating) > SHOWN:
+        _line(out, f"  and {len(conversion.saturating) - SHOWN} more: --json names them all")
+    _line(out, "  a .tflite answers alike on all; --requantize gives these channels larger scales")
 
 
 def _print_differences(out: Console, conversion: Conversion) -> None:

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from exporter.graph.pairs import PAIR_MAX
+
 ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
 WEIGHT_MAX = 127
-PAIR_MAX = 128
-"""No two adjacent weights of one sign may sum to more: 255 * 128 fits the 16-bit sums of CPUs with
-AVX2 or AVX-512 but no VNNI, on which u8*s8 products are added in pairs (Intel, vpmaddubsw)."""
-
 SMALLEST_SCALE = 1e-8
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from exporter.build import CheckResult
 from exporter.graph.islands import float_layers, is_float_layer, islands
 from exporter.graph.layout import REARRANGING, image_tensors
-from exporter.graph.model import Array, Graph, Operator
-from exporter.quantize.scheme import PAIR_MAX
+from exporter.graph.model import Graph, Operator
+from exporter.graph.pairs import PAIR_MAX, largest_pairs, summed_in_pairs
 from exporter.tflite.reader import FileOperator, TfliteFile
 from exporter.verify.scales import result
 
@@ -121,38 +121,12 @@ def optimized_operators(path: Path) -> Counter[str]:
 def pair_rule(graph: Graph) -> CheckResult:
     """No two adjacent weights of one sign sum to more than 128, in either memory order."""
     faults = []
-    checked = 0
-    for operator in graph.operators:
-        if operator.kind not in ("Conv", "Gemm") or _is_depthwise(graph, operator):
-            continue
-        if is_float_layer(graph, operator):
-            continue
-        weight = graph.tensors[operator.inputs[1]].data
-        if weight is None:
-            continue
-        checked += 1
-        largest = _largest_pair(weight)
+    weights = summed_in_pairs(graph)
+    for operator, weight in weights:
+        largest = int(largest_pairs(weight).max(initial=0))
         if largest > PAIR_MAX:
             faults.append(f"'{operator.name}' has a pair that sums to {largest}")
-    return result("pair rule (no 16-bit saturation)", checked, faults, "dense weights")
-
-
-def _is_depthwise(graph: Graph, operator: Operator) -> bool:
-    groups = int(operator.attributes.get("group", 1))
-    return groups > 1 and groups == graph.tensors[operator.inputs[0]].shape[1]
-
-
-def _largest_pair(weight: Array) -> int:
-    orders = [weight.reshape(len(weight), -1)]
-    if weight.ndim == 4:
-        orders.append(weight.transpose(0, 2, 3, 1).reshape(len(weight), -1))
-    largest = 0
-    for order in orders:
-        padded = np.pad(order.astype(np.int32), ((0, 0), (0, order.shape[1] % 2)))
-        pairs = padded.reshape(len(order), -1, 2)
-        for sign in (1, -1):
-            largest = max(largest, int((sign * pairs).clip(min=0).sum(-1).max(initial=0)))
-    return largest
+    return result("pair rule (no 16-bit saturation)", len(weights), faults, "dense weights")
 
 
 def requantization_ratios(graph: Graph) -> CheckResult:

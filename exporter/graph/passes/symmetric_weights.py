@@ -5,6 +5,8 @@
   or, on request, -127 in its place.
 - Any other zero point has no int8 form. Refused; or, on request, quantized anew with one scale for
   each output channel.
+- Weights that break the pair rule (`exporter.graph.pairs`) stay as they are; or, on request, the
+  channels that break it get a larger scale.
 
 Requires: explicit_quantization, integer_constants.
 """
@@ -16,12 +18,15 @@ import onnx_ir as ir
 
 from exporter.graph import qdq
 from exporter.graph.onnx_edit import add_constant, constant
+from exporter.graph.pairs import PAIR_MAX, largest_pairs
 from exporter.graph.passes.changes import Changes
 from exporter.graph.qdq import Parameters, is_dequantize, parameters_of
 
 Array = np.ndarray
 LIMIT = 127
 _OFFSET = 128
+_PAIR_OF_REALS = PAIR_MAX - 1
+"""What two real weights may sum to, in steps: rounding adds at most half a step to each."""
 _OPERATORS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 
 
@@ -49,14 +54,16 @@ def _bring(graph: ir.Graph, node: ir.Node, changes: Changes) -> bool:
     points = before.zero_point.astype(np.int32)
     integers = data.astype(np.int32) - before.wide_zero_point(data.ndim)
     middle = _OFFSET if data.dtype == np.uint8 else 0
-    if (points == middle).all() and abs(integers).max(initial=0) <= LIMIT:
+    symmetric = bool((points == middle).all())
+    if symmetric and changes.requantize and _breaks_pair_rule(node, integers):
+        _widen(graph, node, integers, before, changes)
+    elif symmetric and abs(integers).max(initial=0) <= LIMIT:
         if data.dtype == np.int8:
             return False
         after = Parameters(before.scale, np.zeros(before.scale.shape, np.int8), before.axis)
         _replace(graph, node, integers.astype(np.int8), after)
         changes.note("uint8 weights with zero point 128 become int8", node.name)
-        return True
-    if (points == middle).all():
+    elif symmetric:
         _clamp(graph, node, integers, before, changes)
     else:
         _requantize(graph, node, data, before, changes)
@@ -87,21 +94,52 @@ def _requantize(
         f"its weights are asymmetric {data.dtype} (zero point {shown}); kernels take int8 weights "
         "with zero point 0",
     )
-    real = before.dequantize(data).astype(np.float64)
-    axis = _output_axis(node, data.ndim)
-    others = tuple(other for other in range(data.ndim) if other != axis)
-    largest = abs(real).max(axis=others) if data.size else np.ones(data.shape[axis])
+    real = _output_first(node, before.dequantize(data).astype(np.float64))
+    largest = abs(real).reshape(len(real), -1).max(1, initial=0)
     fallback = float(largest.max(initial=0.0)) or 1.0
-    scale = (np.where(largest > 0, largest, fallback) / LIMIT).astype(np.float32)
-    after = Parameters(scale, np.zeros(scale.shape, np.int8), axis)
-    integers = np.clip(after.quantize(real.astype(np.float32)), -LIMIT, LIMIT)
-    _replace(graph, node, integers, after)
-    changes.note(
-        "asymmetric weights are quantized anew",
-        node.name,
-        _size(real, integers, after),
-        exact=False,
-    )
+    scale = np.where(largest > 0, largest, fallback) / LIMIT
+    if _is_summed_in_pairs(node, real):
+        scale = np.maximum(scale, largest_pairs(real) / _PAIR_OF_REALS)
+    _quantize(graph, node, real, scale, "asymmetric weights are quantized anew", changes)
+
+
+def _widen(
+    graph: ir.Graph, node: ir.Node, integers: Array, before: Parameters, changes: Changes
+) -> None:
+    """A larger scale for channels that break the pair rule; the others' integers stay."""
+    first = _output_first(node, integers)
+    old = np.broadcast_to(before.scale.reshape(-1), len(first)).astype(np.float64)
+    wide = old.reshape(-1, *(1,) * (first.ndim - 1))
+    pairs = largest_pairs(first)
+    scale = np.where(pairs > PAIR_MAX, old * pairs / _PAIR_OF_REALS, old)
+    what = "weights whose sums saturate on some CPUs are quantized anew"
+    _quantize(graph, node, first * wide, scale, what, changes)
+
+
+def _quantize(
+    graph: ir.Graph, node: ir.Node, real: Array, scale: Array, what: str, changes: Changes
+) -> None:
+    """Put weights [out, ...] on a grid with one scale for each output channel."""
+    axis = _output_axis(node, real.ndim)
+    first = Parameters(scale.astype(np.float32), np.zeros(scale.shape, np.int8), 0)
+    integers = np.clip(first.quantize(real.astype(np.float32)), -LIMIT, LIMIT)
+    after = Parameters(first.scale, first.zero_point, axis)
+    _replace(graph, node, np.moveaxis(integers, 0, axis), after)
+    changes.note(what, node.name, _size(real, integers, first), exact=False)
+
+
+def _breaks_pair_rule(node: ir.Node, integers: Array) -> bool:
+    first = _output_first(node, integers)
+    return _is_summed_in_pairs(node, first) and largest_pairs(first).max(initial=0) > PAIR_MAX
+
+
+def _is_summed_in_pairs(node: ir.Node, weight: Array) -> bool:
+    """Whether integer kernels add its products in pairs: not depthwise, not transposed ones."""
+    if node.op_type == "ConvTranspose":
+        return False
+    groups = node.attributes.get("group")
+    depthwise = groups is not None and groups.as_int() > 1 and weight.shape[1] == 1
+    return weight.ndim in (2, 4) and not depthwise
 
 
 def _size(real: Array, integers: Array, after: Parameters) -> str:
@@ -118,6 +156,10 @@ def _output_axis(node: ir.Node, rank: int) -> int:
         return 1
     transposed = node.attributes.get("transB")
     return 0 if transposed is not None and transposed.value else rank - 1
+
+
+def _output_first(node: ir.Node, weight: Array) -> Array:
+    return np.moveaxis(weight, _output_axis(node, weight.ndim), 0)
 
 
 def _replace(graph: ir.Graph, node: ir.Node, integers: Array, after: Parameters) -> None:
