@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,9 @@ from pages import Block, Step, blocks, missing_line, steps
 
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 500
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+VERSIONS = ["-c", "constraints.txt"]
+"""What pip needs to install the versions that are tested."""
 
 
 class PageError(AssertionError):
@@ -110,13 +114,24 @@ class Runner:
             raise PageError(f"{' '.join(argv)} does not print: {missing!r}\n{printed[-3000:]}")
 
 
-def _check_install(what: list[str]) -> None:
-    """An install line names this folder and extras that there are: `.[export]`."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for word in (word for word in what if not word.startswith("-")):
-        place, _, extras = word.partition("[")
-        unknown = set(filter(None, extras.rstrip("]").split(","))) - set(
-            project["optional-dependencies"]
-        )
-        if place != "." or unknown:
+def _check_install(words: list[str]) -> None:
+    """An install line names the tested versions, this folder, and extras that there are."""
+    if words[:2] != VERSIONS:
+        raise PageError(f"pip install {' '.join(words)}: expected {' '.join(VERSIONS)} first")
+    for word in words[2:]:
+        place, extras = parts_of(word)
+        if place != "." or extras - set(PROJECT["optional-dependencies"]):
             raise PageError(f"pip install {word}: expected `.` with extras of pyproject.toml")
+
+
+def parts_of(word: str) -> tuple[str, set[str]]:
+    """The place and the extras of what pip installs, such as `.[export,examples]`."""
+    place, _, extras = word.partition("[")
+    return place, set(filter(None, extras.rstrip("]").split(",")))
+
+
+def packages_of(extras: set[str]) -> set[str]:
+    """The packages that an install with these extras names, those of the base included."""
+    optional = PROJECT["optional-dependencies"]
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in optional[extra])]
+    return {re.split(r"[^\w.-]", line)[0] for line in lines}

@@ -6,17 +6,19 @@ Pages that need a device are run by the tests of devices, which have stand-ins f
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from pages import blocks, missing_line, shape, steps
-from runner import ROOT, PageError, Runner
+from runner import ROOT, PageError, Runner, packages_of, parts_of
 from shorter import shortened
 
 from exporter.gate.verdict import NOTHING
@@ -24,6 +26,7 @@ from exporter.gate.verdict import NOTHING
 ELSEWHERE = {"devices.md": "tests/devices"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = ROOT / "examples"
+OURS = {"exporter", "devices", "runtimes"}
 
 
 @pytest.fixture(scope="session")
@@ -87,6 +90,37 @@ def test_a_page_that_needs_a_device_is_run_by_a_test_of_devices():
         assert any(page.name in test.read_text(encoding="utf-8") for test in tests), page.name
 
 
+def installs(page):
+    """What the page installs, one entry for each command."""
+    consoles = (block for block in blocks(page) if block.language == "console")
+    argvs = (step.argv for console in consoles for step in steps(console))
+    return [argv[-1] for argv in argvs if argv[:2] == ("pip", "install")]
+
+
+def imports(page):
+    """The top-level modules that the page's code imports from elsewhere."""
+    code = [ast.parse(block.text) for block in blocks(page) if block.language == "python"]
+    own = {Path(block.name).stem for block in blocks(page) if block.name is not None}
+    nodes = [node for tree in code for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names} - own - set(sys.stdlib_module_names) - OURS
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_what_a_page_imports_is_what_it_installs(page):
+    installed = [packages_of(parts_of(word)[1]) for word in installs(ROOT / page)]
+    named = {name.lower() for names in installed for name in names}
+    owners = packages_distributions()
+    missing = {
+        name
+        for name in imports(ROOT / page)
+        if not named & {owner.lower() for owner in owners[name]}
+    }
+    assert installed
+    assert not missing
+
+
 def write(folder, text):
     page = folder / "page.md"
     page.write_text(text, encoding="utf-8")
@@ -115,8 +149,9 @@ def test_files_commands_and_code_run_in_order(tmp_path):
         ("```console\n$ python -c 'exit(2)'\n$ echo $?\n1\n```\n", "found 2"),
         ("```console\n$ rm -r x\n```\n", "no test can run"),
         ("```console\n$ make nothing-of-that-name\n```\n", "exit code 2"),
-        ("```console\n$ pip install edgewright\n```\n", "expected `.`"),
-        ("```console\n$ pip install '.[nothing]'\n```\n", "extras"),
+        ("```console\n$ pip install .\n```\n", "expected -c constraints.txt first"),
+        ("```console\n$ pip install -c constraints.txt edgewright\n```\n", "expected `.`"),
+        ("```console\n$ pip install -c constraints.txt '.[nothing]'\n```\n", "extras"),
         ("```python\nassert False\n```\n", "AssertionError"),
         ("```console\n$ edgewright no-such-command\n```\n", "No such command"),
     ],
