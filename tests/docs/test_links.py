@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(?:#[^)]*)?\)")
+_FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"`((?:exporter|devices|runtimes|examples|benchmarks|tests)/[^`\s]+)`")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -17,6 +19,13 @@ def test_every_link_of_a_page_leads_somewhere(page):
     links = _LINK.findall(page.read_text(encoding="utf-8"))
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_file_that_a_page_names_is_there(page):
+    names = _FILE.findall(_FENCED.sub("", page.read_text(encoding="utf-8")))
+
+    assert [name for name in names if not any(ROOT.glob(name))] == []
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
