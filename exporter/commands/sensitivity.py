@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.commands.options import AsJson
+from exporter.commands.options import AsJson, numbers
 
 if TYPE_CHECKING:
     from exporter.sensitivity import Sensitivity
@@ -41,24 +41,13 @@ def sensitivity(
     from exporter.sensitivity import Wanted, run_sensitivity
     from exporter.terminal import console
 
-    wanted = Wanted(weights, _numbers(sparsities), _numbers(steps), samples, allow)
+    wanted = Wanted(weights, numbers(sparsities), numbers(steps), samples, allow)
     found, text = run_sensitivity(recipe, out, wanted, Bars(console(stderr=True)))
     if json:
         print(found.model_dump_json(indent=1))
         return
     _print(found)
     console().print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    from exporter.errors import RecipeError
-
-    try:
-        return tuple(float(one) for one in text.split(",") if one.strip())
-    except ValueError:
-        raise RecipeError(
-            "a list of numbers is expected", expected="such as 0.5,0.9", found=text
-        ) from None
 
 
 def _print(found: Sensitivity) -> None:
