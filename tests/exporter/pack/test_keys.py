@@ -5,7 +5,7 @@ import stat
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from exporter.errors import PackageError
 from exporter.pack import Options, encode, new_keys, pack
@@ -66,6 +66,18 @@ def test_a_key_of_another_kind_says_so(tmp_path):
     (tmp_path / "k").write_bytes(pem)
     with pytest.raises(PackageError, match="another kind"):
         sign(b"", tmp_path / "k")
+
+
+def test_a_key_with_a_passphrase_says_so(tmp_path):
+    pem = ed25519.Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "k").write_bytes(pem)
+    with pytest.raises(PackageError, match="cannot be read") as caught:
+        sign(b"", tmp_path / "k")
+    assert "encrypted" in caught.value.found
 
 
 def test_two_pairs_are_not_one(tmp_path):
