@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Dtype = Literal["uint8", "int8", "float32"]
+Activations = Literal["int8", "int16"]
+"""The type of the values between operators."""
 
 FULL_SCALE = 255.0
 SIGNED_SHIFT = 128
@@ -144,6 +146,14 @@ class InputSpec:
         spread = math.exp(float(np.log(std).mean()))
         zero_point = round(FULL_SCALE * min(max(float(mean.mean()), 0.0), 1.0))
         return ActivationScale.of(1.0 / (FULL_SCALE * spread), zero_point - SIGNED_SHIFT)
+
+    @property
+    def frame_zero_point(self) -> int | None:
+        """The zero point of the frames as the file takes them; None for floats."""
+        scale = self.frame_scale()
+        if scale is None:
+            return None
+        return scale.zero_point + (SIGNED_SHIFT if self.dtype == "uint8" else 0)
 
     def residual_affine(self) -> tuple[Array, Array]:
         """Factor and shift [C], float64: network input = factor * r + shift, to be folded."""

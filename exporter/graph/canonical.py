@@ -1,10 +1,12 @@
 """The invariants of the canonical graph, checked by code.
 
-1. Every value between the graph's inputs and outputs is int8 with a scale, but for those between
-   two layers that stay float on request; these layers are named in the model's properties.
+1. Every value between the graph's inputs and outputs is int8 with a scale (on request int16 with
+   zero point 0), but for those between two layers that stay float on request; these layers are
+   named in the model's properties.
 2. Weights: int8, one scale per output channel (or one for all), integers in [-127, 127], zero point
    0. Biases: int32, scale = input scale * weight scale, zero point 0.
-3. Activations: int8, per tensor. Pooling, reshape and concat share the scale of their inputs.
+3. Activations: int8 or int16, per tensor. Pooling, reshape and concat share the scale of their
+   inputs.
 4. No batch normalization, dropout or identity is left, and shapes are fixed except for the batch.
 """
 
@@ -53,7 +55,12 @@ BOUNDARY = {"Quantize", "Dequantize"}
 
 
 def canonicalise(
-    model: ir.Model, *, dtype: str, integer_outputs: bool, kept_float: Sequence[str] = ()
+    model: ir.Model,
+    *,
+    dtype: str,
+    integer_outputs: bool,
+    kept_float: Sequence[str] = (),
+    frame_zero_point: int | None = None,
 ) -> Graph:
     """Bring a QDQ model to the canonical form, in place, and check it.
 
@@ -62,6 +69,8 @@ def canonicalise(
         dtype: "uint8" or "int8" lets it take frames [N, H, W, C]; "float32" leaves its input.
         integer_outputs: let it give int8 in place of floats.
         kept_float: names of the weights of layers that stay float.
+        frame_zero_point: of the frames. None where it is that of the values behind them, in the
+            other type: so it is in int8, and not in int16.
 
     Raises:
         CanonicalError: an invariant that no pass can establish; every violation is listed.
@@ -73,10 +82,11 @@ def canonicalise(
     passes.pool_padding(model)
     passes.integer_bias(model)
     if dtype != "float32":
-        passes.frame_input(model, signed=dtype == "int8")
+        passes.frame_input(model, signed=dtype == "int8", zero_point=frame_zero_point)
     if integer_outputs:
         passes.integer_output(model)
     passes.clean(model)
+    passes.wide_opset(model)
     graph = read(model)
     check(graph)
     return graph
@@ -127,9 +137,10 @@ def _activation_violations(tensor: Tensor, interface: bool) -> list[str]:
         return [f"'{tensor.name}' has integers without a scale"]
     if tensor.quantization.scale.ndim:
         return [f"'{tensor.name}' is an activation with a scale for each channel"]
-    if tensor.dtype != np.int8 and not interface:
-        return [f"'{tensor.name}' is {tensor.dtype}, not int8"]
-    return []
+    if tensor.dtype == np.int16 and tensor.quantization.zero_point != 0:
+        return [f"'{tensor.name}' is int16 with a zero point that is not 0"]
+    fits = tensor.dtype in (np.int8, np.int16) or interface
+    return [] if fits else [f"'{tensor.name}' is {tensor.dtype}, not int8"]
 
 
 def _weight_violations(graph: Graph, operator: Operator) -> list[str]:

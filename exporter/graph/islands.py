@@ -31,6 +31,19 @@ ISLANDS = {
 """Float whatever their operands. Additions with a number, linear resizing and changes of scale are
 so as well."""
 
+WIDE_ISLANDS = {
+    "ArgMax",
+    "ArgMin",
+    "DepthToSpace",
+    "Elu",
+    "Gelu",
+    "Mish",
+    "Softmax",
+    "SpaceToDepth",
+}
+"""Float where their operand is int16: LiteRT has no int16 kernel for them, but for a softmax that
+errs by up to two steps for each class."""
+
 _ARITHMETIC = {"Add", "Mul", "Sub"}
 
 
@@ -54,12 +67,15 @@ def _is_island(graph: Graph, operator: Operator) -> bool:
     values = [tensor for tensor in tensors if tensor.data is None]
     if not values or any(value.quantization is None for value in values):
         return False
+    if operator.kind in WIDE_ISLANDS:
+        return values[0].dtype == np.int16
     if operator.kind in _ARITHMETIC:
         return any(tensor.quantization is None for tensor in tensors)
     if operator.kind == "Resize":
         return bool(operator.attributes.get("mode", "nearest") == "linear")
     if operator.kind == "Quantize":
-        return _changes_scale(values[0], graph.tensors[operator.outputs[0]])
+        result = graph.tensors[operator.outputs[0]]
+        return result.dtype == np.int16 or _changes_scale(values[0], result)
     return operator.kind in ISLANDS
 
 

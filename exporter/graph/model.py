@@ -46,7 +46,7 @@ class Tensor:
     Attributes:
         name: unique in the graph.
         shape: in ONNX order (NCHW for images), with 1 for the batch.
-        dtype: uint8, int8, int32, int64 or float32.
+        dtype: uint8, int8, int16, int32, int64 or float32.
         quantization: None for real numbers and plain integers.
         data: the array, in ONNX order, when it is constant.
         layout: "NHWC" for a graph input that is given so; its `shape` is in NCHW order all the
@@ -89,6 +89,11 @@ class Graph:
     outputs: list[str]
     float_layers: frozenset[str] = frozenset()
     open_batch: bool = False
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether its values are int16."""
+        return any(tensor.dtype == np.int16 for tensor in self.tensors.values())
 
     def constants(self) -> list[Tensor]:
         """The tensors that are constant, in order of creation."""

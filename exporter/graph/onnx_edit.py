@@ -67,15 +67,29 @@ def clip_limits(node: ir.Node) -> tuple[float, float]:
 
 def implied_by_quantization(node: ir.Node) -> bool:
     """Whether a Relu or Clip is read by one QuantizeLinear, whose saturation has its effect."""
+    saturated = _saturation(node)
+    if saturated is None:
+        return False
+    low, high = clip_limits(node)
+    return saturated[0] >= low and saturated[1] <= high * ROUNDING
+
+
+def is_relu_by_quantization(node: ir.Node) -> bool:
+    """Whether what a Clip does beyond a Relu is the effect of the QuantizeLinear behind it."""
+    saturated = _saturation(node)
+    low, high = clip_limits(node)
+    return saturated is not None and low == 0.0 and saturated[1] <= high * ROUNDING
+
+
+def _saturation(node: ir.Node) -> tuple[float, float] | None:
+    """The smallest and largest real number of the only reader, a QuantizeLinear; else None."""
     users = [user for user, _ in node.outputs[0].uses()]
     if len(users) != 1 or users[0].op_type != "QuantizeLinear":
-        return False
+        return None
     scale, point = required_constant(users[0], 1), required_constant(users[0], 2)
     limits = np.iinfo(point.dtype)
     lowest = (limits.min - int(point)) * float(scale)
-    highest = (limits.max - int(point)) * float(scale)
-    low, high = clip_limits(node)
-    return lowest >= low and highest <= high * ROUNDING
+    return lowest, (limits.max - int(point)) * float(scale)
 
 
 def insert_before(

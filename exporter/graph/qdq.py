@@ -118,7 +118,7 @@ def _dtype(node: ir.Node) -> np.dtype[Any]:
 
 def _check(node: ir.Node, scale: Array, point: Array) -> None:
     problem = ""
-    allowed = ("int8", "uint8") if node.op_type == QUANTIZE else ("int8", "uint8", "int32")
+    allowed = ("int8", "uint8", "int16", *(() if node.op_type == QUANTIZE else ("int32",)))
     block = node.attributes.get("block_size")
     if point.dtype.name not in allowed:
         problem = f"it has {point.dtype.name} integers"

@@ -11,7 +11,12 @@ import onnx_ir as ir
 
 from exporter.errors import CanonicalError, ModelError
 from exporter.graph.model import Array, Graph, Operator, Quantization, Tensor
-from exporter.graph.onnx_edit import constant, implied_by_quantization, required_constant
+from exporter.graph.onnx_edit import (
+    constant,
+    implied_by_quantization,
+    is_relu_by_quantization,
+    required_constant,
+)
 from exporter.graph.qdq import common_quantization
 from exporter.graph.shapes import size_for_one
 
@@ -207,7 +212,7 @@ class _Reader:
             return False
         activation = _activation(node)
         if activation is None:
-            if not implied_by_quantization(node):
+            if not (implied_by_quantization(node) or is_relu_by_quantization(node)):
                 return False
             activation = "Relu" if node.op_type == "Clip" else ""
         operator.activation = activation

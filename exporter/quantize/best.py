@@ -15,7 +15,7 @@ that biases, rounding and ranges were not fitted to, as signal to quantization n
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,7 +35,7 @@ from exporter.quantize.lockstep import (
     outputs,
     twin_of,
 )
-from exporter.quantize.plan import assign, make_plan
+from exporter.quantize.plan import assign
 from exporter.quantize.qat import ActivationQuantizer, prepare
 from exporter.quantize.ranges import (
     Method,
@@ -115,30 +115,28 @@ class Search:
 
     Args:
         graph_module: a folded graph, without a plan; left as it is.
-        input_scale: the input's scale where its integers are given.
+        plan: makes the plan of a graph, with `make_plan`.
         batches: samples to calibrate with.
         grids: grids that weights were trained on.
         exact: as in `assign`.
         short_scales: as in `assign`.
-        float_weights: as in `make_plan`.
         progress: told of what was tried.
     """
 
     def __init__(
         self,
         graph_module: GraphModule,
-        input_scale: ActivationScale | None,
+        plan: Callable[[GraphModule], Plan],
         batches: Samples,
         grids: Grids,
         *,
         exact: bool = True,
         short_scales: bool = True,
-        float_weights: Collection[str] = (),
         progress: Progress = lambda note: None,
     ) -> None:
-        self.graph_module, self.input_scale = graph_module, input_scale
+        self.graph_module, self.plan = graph_module, plan
         self.batches, self.grids, self.exact = batches, grids, exact
-        self.short_scales, self.float_weights = short_scales, float_weights
+        self.short_scales = short_scales
         self.progress = progress
         self.fitting, self.judging = batches.pick(fitting_count(graph_module), leave=JUDGING)
         self.choosing = self.fitting[:CHOOSING_BATCHES]
@@ -182,7 +180,7 @@ class Search:
         if strength and not equalize(real, self.batches, self.grids, strength=strength):
             return None
         graph_module = twin_of(real)
-        plan = make_plan(graph_module, self.input_scale, self.float_weights)
+        plan = self.plan(graph_module)
         ranges = measure_ranges(graph_module, plan, self.batches)
         name = f"equalized, strength {strength:g}" if strength else "min/max, biases corrected"
         return self._corrected(Best(graph_module, real, plan, strength), ranges, False, name)
@@ -190,7 +188,7 @@ class Search:
     def _finished(self, base: Best, ranges: Ranges, *, rounding: bool, name: str) -> Best:
         """The same network anew, with other ranges or rounding."""
         graph_module = twin_of(base.real)
-        plan = make_plan(graph_module, self.input_scale, self.float_weights)
+        plan = self.plan(graph_module)
         fresh = Best(graph_module, base.real, plan, base.strength)
         return self._corrected(fresh, ranges, rounding, name)
 
@@ -217,7 +215,7 @@ class Search:
     def _choose_ranges(self, base: Best) -> tuple[Ranges, dict[str, tuple[Method, Range]]]:
         """Min/max of all values, and what is better for some groups."""
         graph_module = twin_of(base.real)
-        plan = make_plan(graph_module, self.input_scale, self.float_weights)
+        plan = self.plan(graph_module)
         histograms = measure_histograms(graph_module, plan, self.batches)
         minmax: Ranges = {}
         options: dict[str, dict[Method, Range]] = {}
@@ -250,7 +248,7 @@ class Search:
             kept = quantizers[0].scale
             before.append((quantizers, kept))
             for method, ends in options[group.name].items():
-                _set_scale(quantizers, ActivationScale.from_range(*ends))
+                _set_scale(quantizers, ActivationScale.from_range(*ends, kept.kind))
                 found = decibels(expected, _joined(run.fork().to_end()))
                 if found > smallest + RANGE_GAIN_DB:
                     smallest, kept = found, quantizers[0].scale

@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 from exporter.quantize.edit import finish_edit
 from exporter.quantize.fold import Grid, Grids
 from exporter.quantize.qat import ActivationQuantizer, GridWeight
-from exporter.quantize.scheme import ACTIVATION_MAX, ACTIVATION_MIN, WEIGHT_MAX, ActivationScale
+from exporter.quantize.scheme import WEIGHT_MAX, ActivationScale
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def finish(prepared: GraphModule) -> tuple[GraphModule, Trained]:
 
 
 def _finish_activation(prepared: GraphModule, node: Node, scale: ActivationScale) -> None:
-    limits = (scale.scale, scale.zero_point, ACTIVATION_MIN, ACTIVATION_MAX, torch.int8)
+    limits = (scale.scale, scale.zero_point, *scale.limits, scale.dtype)
     quantize = torch.ops.quantized_decomposed.quantize_per_tensor.default
     dequantize = torch.ops.quantized_decomposed.dequantize_per_tensor.default
     with prepared.graph.inserting_after(node):

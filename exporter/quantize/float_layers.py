@@ -15,6 +15,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from exporter.errors import RecipeError
+from exporter.inputs import Activations
 from exporter.quantize import roles
 from exporter.quantize.edit import parameter_of
 from exporter.quantize.lockstep import decibels, outputs, twin_of
@@ -35,6 +36,7 @@ def float_weights(
     wished: str | Sequence[str],
     input_scale: ActivationScale | None,
     samples: Samples,
+    activations: Activations = "int8",
 ) -> tuple[str, ...]:
     """The names of the weights that stay float.
 
@@ -43,6 +45,7 @@ def float_weights(
         wished: names of layers as the module calls them, or "auto:N".
         input_scale: as in `make_plan`.
         samples: to measure with, for "auto:N".
+        activations: as in `make_plan`.
 
     Raises:
         RecipeError: a name that is no layer's; the nearest are told.
@@ -51,7 +54,7 @@ def float_weights(
     if isinstance(wished, str):
         found = AUTOMATIC.fullmatch(wished)
         count = 0 if found is None else int(found.group(1))
-        gains = float_gains(graph_module, input_scale, samples)
+        gains = float_gains(graph_module, input_scale, samples, activations)
         return tuple(sorted(gains, key=lambda name: gains[name], reverse=True)[:count])
     for name in wished:
         if name not in weights:
@@ -93,14 +96,17 @@ class _AsItIs(nn.Module):
 
 @torch.no_grad()
 def float_gains(
-    graph_module: GraphModule, input_scale: ActivationScale | None, samples: Samples
+    graph_module: GraphModule,
+    input_scale: ActivationScale | None,
+    samples: Samples,
+    activations: Activations = "int8",
 ) -> dict[str, float]:
     """By weight, how much less the network's outputs err if it alone stays float, in dB.
 
     Ranges are min/max, and nothing is corrected: what is compared is the same but for the weight.
     """
     prepared = twin_of(graph_module)
-    plan = make_plan(prepared, input_scale)
+    plan = make_plan(prepared, input_scale, activations=activations)
     assign(prepared, plan, measure_ranges(prepared, plan, samples))
     real = twin_of(prepared)
     prepare(prepared, plan, {})

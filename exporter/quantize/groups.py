@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch.fx import Node
 
+from exporter.inputs import Activations
 from exporter.quantize import roles
 from exporter.quantize.scheme import ActivationScale, zero_point_for
 
@@ -57,6 +58,7 @@ class Plan:
         exact: whether the rules of `exporter.quantize.exact` were applied.
         notes: places where a rule could not be met, by node name, for the certificate.
         float_weights: names of the weights of layers that stay float.
+        activations: the type of all values.
     """
 
     groups: list[Group]
@@ -65,6 +67,7 @@ class Plan:
     short_scales: bool = True
     notes: list[str] = field(default_factory=list)
     float_weights: frozenset[str] = frozenset()
+    activations: Activations = "int8"
 
     def stays_float(self, node: Node) -> bool:
         """Whether a node is a layer that stays float."""

@@ -48,20 +48,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class _Packed:
-    """A quantized value while nothing is computed with it: int8 takes a quarter of its floats."""
+    """A quantized value while nothing is computed with it: int8 takes a quarter of its floats.
+
+    An int16 value takes half.
+    """
 
     integers: torch.Tensor
     scale: ActivationScale
 
     @classmethod
     def of(cls, values: torch.Tensor, scale: ActivationScale) -> _Packed | torch.Tensor:
-        """Values packed; or as they are, where int8 does not hold them."""
+        """Values packed; or as they are, where the integers' type does not hold them."""
         integers = torch.round(values.detach() * (1.0 / scale.scale)) + scale.zero_point
-        limits = torch.iinfo(torch.int8)
+        lowest, highest = scale.limits
         low, high = (float(end) for end in torch.aminmax(integers))
-        if values.dtype != torch.float32 or low < limits.min or high > limits.max:
+        if values.dtype != torch.float32 or low < lowest or high > highest:
             return values
-        return cls(integers.to(torch.int8), scale)
+        return cls(integers.to(scale.dtype), scale)
 
     def values(self) -> torch.Tensor:
         """The very floats that were packed: `ActivationQuantizer`'s last step, done again."""

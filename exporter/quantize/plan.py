@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
+from exporter.inputs import Activations
 from exporter.quantize import roles
 from exporter.quantize.edit import ATEN, finish_edit, parameter_of
 from exporter.quantize.entrance import agreeing_scale
@@ -30,6 +31,7 @@ def make_plan(
     graph_module: GraphModule,
     input_scale: ActivationScale | None = None,
     float_weights: Collection[str] = (),
+    activations: Activations = "int8",
 ) -> Plan:
     """Find the values of a captured, folded graph and group those that must share a scale.
 
@@ -39,12 +41,15 @@ def make_plan(
         input_scale: the input's scale where its integers are given (camera frames).
         float_weights: names of the weights of layers that stay float. A value between two of them
             gets no scale.
+        activations: the type of all values.
 
     Raises:
         UnsupportedError: an operator without an int8 form.
     """
-    _separate_fixed(graph_module, input_scale)
-    plan = Plan([], {})
+    if input_scale is not None and activations == "int16":
+        input_scale = ActivationScale.of(input_scale.scale, 0, activations)
+    _separate_fixed(graph_module, input_scale, activations)
+    plan = Plan([], {}, activations=activations)
     for node in graph_module.graph.nodes:
         if node.op == "placeholder":
             _add_group(plan, node, input_scale)
@@ -89,14 +94,16 @@ def _flat(arguments: Any) -> list[Any]:
     return list(arguments)
 
 
-def _separate_fixed(graph_module: GraphModule, input_scale: ActivationScale | None) -> None:
+def _separate_fixed(
+    graph_module: GraphModule, input_scale: ActivationScale | None, activations: Activations
+) -> None:
     """Requantize values with a fixed scale before operators that join them with others."""
     scale_of: dict[Node, ActivationScale | None] = {}
     for node in list(graph_module.graph.nodes):
         if node.op == "placeholder":
             scale_of[node] = input_scale
         elif node.target in roles.FIXED:
-            scale_of[node] = roles.FIXED[node.target]
+            scale_of[node] = roles.fixed_scale(node.target, activations)
         elif node.target in roles.SHARE | roles.ACTIVATIONS:
             scale_of[node] = scale_of.get(node.args[0])
         elif node.target in roles.JOIN:
@@ -125,7 +132,7 @@ def _plan_node(plan: Plan, node: Node) -> None:
         _join(plan, node, plan.group_of[node.args[0].args[0]])
     elif node.target in roles.COMPUTE:
         if value_of(node) is node:
-            _add_group(plan, node, roles.FIXED.get(node.target))
+            _add_group(plan, node, roles.fixed_scale(node.target, plan.activations))
     elif node.target in roles.ACTIVATIONS:
         source = node.args[0]
         if source in plan.group_of:
@@ -176,15 +183,17 @@ def assign(
         graph_module: the graph that the plan was made of.
         plan: from `make_plan`.
         ranges: smallest and largest value by node name.
-        exact: apply the rules of `exporter.quantize.exact`.
+        exact: apply the rules of `exporter.quantize.exact`. They are for int8 alone.
         short_scales: give weights scales with short mantissas.
     """
-    plan.exact, plan.short_scales = exact, short_scales
+    wide = plan.activations == "int16"
+    plan.exact, plan.short_scales = exact and not wide, short_scales
     plan.notes.clear()
     for group in plan.groups:
-        _set_natural_scale(group, ranges)
-        _separate_activations(plan, group)
-    if not exact:
+        _set_natural_scale(group, ranges, plan.activations)
+        if not wide:
+            _separate_activations(plan, group)
+    if not plan.exact:
         return
     for node in graph_module.graph.nodes:
         if node.op == "placeholder" and plan.group_of[node].fixed is None:
@@ -207,7 +216,9 @@ def _separate_activations(plan: Plan, group: Group) -> None:
             _join(plan, member.args[0], group)
 
 
-def _set_natural_scale(group: Group, ranges: dict[str, tuple[float, float]]) -> None:
+def _set_natural_scale(
+    group: Group, ranges: dict[str, tuple[float, float]], activations: Activations
+) -> None:
     lows, highs = zip(*(ranges[node.name] for node in group.members), strict=True)
     group.low, group.high = min(0.0, *lows), max(0.0, *highs)
     clipped = [node for node in group.members if roles.starts_at_zero(node)]
@@ -215,4 +226,4 @@ def _set_natural_scale(group: Group, ranges: dict[str, tuple[float, float]]) -> 
         # Zero becomes the smallest integer: saturation is the ReLU.
         group.high = min(group.high, max(roles.clip_range(node)[1] for node in clipped))
     group.locked = group.fixed is not None
-    group.scale = group.fixed or ActivationScale.from_range(group.low, group.high)
+    group.scale = group.fixed or ActivationScale.from_range(group.low, group.high, activations)

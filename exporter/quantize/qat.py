@@ -21,8 +21,6 @@ from exporter.quantize.edit import argument, finish_edit, parameter_of, replace_
 from exporter.quantize.fold import Grid, Grids
 from exporter.quantize.plan import Plan
 from exporter.quantize.scheme import (
-    ACTIVATION_MAX,
-    ACTIVATION_MIN,
     WEIGHT_MAX,
     ActivationScale,
     short_scale,
@@ -49,7 +47,7 @@ class _RoundToGrid(torch.autograd.Function):
 
 
 class ActivationQuantizer(nn.Module):
-    """Rounds a tensor to int8 steps of a fixed scale, as float."""
+    """Rounds a tensor to the integers' steps of a fixed scale, as float."""
 
     def __init__(self, scale: ActivationScale) -> None:
         super().__init__()
@@ -60,14 +58,14 @@ class ActivationQuantizer(nn.Module):
         if not torch.is_grad_enabled():
             return self._in_place(x)
         rounded: torch.Tensor = _RoundToGrid.apply(
-            x, self.scale.scale, self.scale.zero_point, ACTIVATION_MIN, ACTIVATION_MAX
+            x, self.scale.scale, self.scale.zero_point, *self.scale.limits
         )
         return rounded
 
     def _in_place(self, x: torch.Tensor) -> torch.Tensor:
         """The same steps without what only a gradient needs, in one copy of the tensor."""
         copy = (x * (1.0 / self.scale.scale)).round_().add_(self.scale.zero_point)
-        copy = copy.clamp_(ACTIVATION_MIN, ACTIVATION_MAX)
+        copy = copy.clamp_(*self.scale.limits)
         return copy.sub_(self.scale.zero_point).mul_(self.scale.scale)
 
 

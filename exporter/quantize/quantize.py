@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from exporter.compress.magnitude import check_finite
-from exporter.inputs import InputSpec
+from exporter.inputs import Activations, InputSpec
 from exporter.quantize.best import Best, Search
 from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture
@@ -63,6 +64,8 @@ class Calibration:
         rounding: round weights for the layer's output (`exporter.quantize.adaround`).
         biases: take the shift of means back (`exporter.quantize.bias_correction`).
         float_layers: layers that stay float, by name; "auto:N": the N whose weights cost most.
+        activations: the type of all values. With "int16" the rules of `exact` are left out: the
+            runtimes do not compute it alike.
     """
 
     method: Method | Literal["best"] = "minmax"
@@ -70,6 +73,7 @@ class Calibration:
     rounding: bool = False
     biases: bool = False
     float_layers: str | tuple[str, ...] = ()
+    activations: Activations = "int8"
 
 
 def folded(module: nn.Module, spec: InputSpec, grids: Grids | None = None) -> GraphModule:
@@ -132,22 +136,29 @@ def prepare_module(
     kept = Samples(spec, samples)
     float_names: tuple[str, ...] = ()
     if calibration.float_layers:
-        float_names = float_weights(graph_module, calibration.float_layers, scale, kept)
+        float_names = float_weights(
+            graph_module, calibration.float_layers, scale, kept, calibration.activations
+        )
+    planned = partial(
+        make_plan,
+        input_scale=scale,
+        float_weights=float_names,
+        activations=calibration.activations,
+    )
     if calibration.method == "best":
         best = Search(
             graph_module,
-            scale,
+            planned,
             kept,
             grids,
             exact=exact,
             short_scales=short_scales,
-            float_weights=float_names,
             progress=tick,
         ).run()
         return Prepared(best.prepared, best.plan, best.real, best)
     if calibration.equalize:
         equalize(graph_module, kept, grids)
-    plan = make_plan(graph_module, scale, float_names)
+    plan = planned(graph_module)
     corrects = calibration.biases or calibration.rounding
     passes_once = not (corrects or calibration.equalize or calibration.float_layers)
     batches = (spec.to_graph(batch) for batch in samples) if passes_once else kept

@@ -17,6 +17,7 @@ import torch
 from torch.fx import Node
 
 from exporter.errors import UnsupportedError
+from exporter.inputs import Activations
 from exporter.quantize.edit import ATEN, argument, shape_of
 from exporter.quantize.scheme import ActivationScale
 
@@ -62,6 +63,16 @@ FIXED: dict[Any, ActivationScale] = {
     ATEN.tanh.default: ActivationScale.of(1.0 / 128.0, 0),
 }
 """Functions with bounds of their own: both runtimes have kernels for these very scales."""
+
+WIDE_FIXED = ActivationScale.of(1.0 / 32768.0, 0, "int16")
+"""The same in int16, for all of them: what LiteRT's kernels ask for."""
+
+
+def fixed_scale(target: Any, kind: Activations) -> ActivationScale | None:
+    """The scale of a function with bounds of its own; None for others."""
+    scale = FIXED.get(target)
+    return scale if scale is None or kind == "int8" else WIDE_FIXED
+
 
 COMPUTE = (
     WEIGHTED

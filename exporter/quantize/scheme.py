@@ -1,6 +1,8 @@
-"""What int8 means here.
+"""What int8 means here, and int16 where activations are asked for in it.
 
-Activations: int8 per tensor, affine, real = scale * (integer - zero_point).
+Activations: int8 per tensor, affine, real = scale * (integer - zero_point). On request int16 per
+tensor, symmetric: zero point 0 (TFLite's int16x8, https://ai.google.dev/edge/litert/conversion/
+tensorflow/quantization/quantization_spec).
 Weights: int8 per output channel, symmetric, integers in [-127, 127], zero point 0.
 Biases: int32, scale = input scale * weight scale, zero point 0.
 
@@ -16,37 +18,59 @@ import numpy as np
 import torch
 
 from exporter.graph.pairs import PAIR_MAX
+from exporter.inputs import Activations
 
 ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
 WEIGHT_MAX = 127
 SMALLEST_SCALE = 1e-8
+WIDE_MAX = 32767
+"""The largest int16."""
+SMALLEST_WIDE_SCALE = SMALLEST_SCALE / 256
 
 
 @dataclass(frozen=True)
 class ActivationScale:
-    """Scale and zero point of one activation tensor."""
+    """Scale, zero point and type of one activation tensor."""
 
     scale: float
     zero_point: int
+    kind: Activations = "int8"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The integers' type."""
+        return torch.int8 if self.kind == "int8" else torch.int16
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The smallest and the largest integer."""
+        limits = torch.iinfo(self.dtype)
+        return limits.min, limits.max
 
     @staticmethod
-    def of(scale: float, zero_point: int) -> ActivationScale:
+    def of(scale: float, zero_point: int, kind: Activations = "int8") -> ActivationScale:
         """Round the scale to float32 and check both.
 
         Raises:
-            ValueError: a scale that is not positive and finite, or a zero point outside int8.
+            ValueError: a scale that is not positive and finite, or a zero point outside int8, or
+                another than 0 for int16.
         """
         rounded = float(np.float32(scale))
         if not (math.isfinite(rounded) and rounded > 0):
             raise ValueError(f"a scale must be positive and finite, not {scale}")
         if not ACTIVATION_MIN <= zero_point <= ACTIVATION_MAX:
             raise ValueError(f"a zero point must be in [-128, 127], not {zero_point}")
-        return ActivationScale(rounded, int(zero_point))
+        if kind == "int16" and zero_point != 0:
+            raise ValueError(f"the zero point of int16 must be 0, not {zero_point}")
+        return ActivationScale(rounded, int(zero_point), kind)
 
     @staticmethod
-    def from_range(low: float, high: float) -> ActivationScale:
+    def from_range(low: float, high: float, kind: Activations = "int8") -> ActivationScale:
         """The scale that covers [low, high] and zero exactly."""
         low, high = min(low, 0.0), max(high, 0.0)
+        if kind == "int16":
+            largest = max(-low, high) / WIDE_MAX
+            return ActivationScale.of(max(largest, SMALLEST_WIDE_SCALE), 0, kind)
         scale = max((high - low) / (ACTIVATION_MAX - ACTIVATION_MIN), SMALLEST_SCALE)
         return ActivationScale.of(scale, zero_point_for(low, scale))
 

@@ -177,7 +177,12 @@ def _write(
     from exporter.tflite import lower_file
 
     model = to_onnx(module, torch.zeros((2, *spec.shape[1:])), name, outputs)
-    canonicalise(model, dtype=spec.dtype, integer_outputs=output_dtype == "int8")
+    canonicalise(
+        model,
+        dtype=spec.dtype,
+        integer_outputs=output_dtype == "int8",
+        frame_zero_point=spec.frame_zero_point,
+    )
     suffixes = ("qdq.onnx", "int8.tflite", "int8.onnx", "int8.ort")
     files = {suffix: directory / f"{name}.{suffix}" for suffix in suffixes}
     with replacing(files["qdq.onnx"]) as temporary:

@@ -55,6 +55,7 @@ def quantize(context: Context) -> Figures:
             dtype=context.spec.dtype,
             integer_outputs=context.recipe.output.dtype == "int8",
             kept_float=sorted(prepared.plan.float_weights),
+            frame_zero_point=context.spec.frame_zero_point,
         )
         save_onnx(model, context, "qdq.onnx")
         _save_trained(context, trained)

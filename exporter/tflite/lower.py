@@ -14,6 +14,7 @@ from exporter.graph.read import read_file
 from exporter.tflite import ops  # noqa: F401 - registers every lowering
 from exporter.tflite.context import Lowering
 from exporter.tflite.registry import kinds, lowering_of
+from exporter.tflite.wide import NoWideKernelError
 
 
 def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -41,7 +42,14 @@ def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> b
                 "it has no TFLite lowering",
                 f"use operators among: {', '.join(kinds())}",
             )
-        function(lowering, operator)
+        try:
+            function(lowering, operator)
+        except NoWideKernelError as error:
+            raise lowering.refuse(
+                operator,
+                f"LiteRT has no int16 kernel of {error.code}",
+                "replace it in the model, or leave the activations in int8",
+            ) from None
     outputs = [lowering.index(graph.tensors[name]) for name in graph.outputs]
     for index in (*inputs, *outputs) if lowering.open_batch else ():
         lowering.writer.leave_batch_open(index)

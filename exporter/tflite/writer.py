@@ -9,6 +9,8 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from exporter.tflite import wide
+
 Array = np.ndarray
 
 BUFFER_ALIGNMENT = 16
@@ -82,6 +84,7 @@ _ENUMS = {
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int16): schema.TensorType.INT16,
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.int64): schema.TensorType.INT64,
@@ -183,7 +186,16 @@ class Writer:
         version: int = 1,
         **options: object,
     ) -> None:
-        """Add an operator. Options carry the schema's field names; enumerations go by name."""
+        """Add an operator. Options carry the schema's field names; enumerations go by name.
+
+        Where a tensor is int16, `version` is the one that its kernel came with.
+
+        Raises:
+            NoWideKernelError: a tensor is int16, and LiteRT has no kernel for that.
+        """
+        if any(self._graph.tensors[i].type == schema.TensorType.INT16 for i in (*inputs, *outputs)):
+            version = wide.version_of(code)
+            options |= wide.OPTIONS.get(code, {})
         operator = schema.OperatorT()
         operator.opcodeIndex = self._code(code, version)
         operator.inputs, operator.outputs = list(inputs), list(outputs)

@@ -113,6 +113,7 @@ def make(
         dtype=spec.dtype,
         integer_outputs=integer_outputs,
         kept_float=sorted(prepared.plan.float_weights),
+        frame_zero_point=spec.frame_zero_point,
     )
     made = Made(graph, trained, folder / "n.tflite", folder / "n.onnx", folder / "n.qdq.onnx")
     ir.save(model, made.qdq)

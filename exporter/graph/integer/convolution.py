@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from exporter.graph.integer.executor import Operands, executes, saturate
@@ -84,18 +86,22 @@ def _quantization(operands: Operands, index: int) -> Quantization:
 
 
 def _requantized(operands: Operands, sums: Array, channels: tuple[int, ...]) -> Array:
-    """Sums of products, biased, times s_a * s_b / s_out in float32, rounded half to even."""
+    """Sums of products, biased, times s_a * s_b / s_out in float32, rounded half to even.
+
+    For int16 in float64: float32 does not hold its sums.
+    """
     if len(operands.arrays) > 2 and operands.arrays[2] is not None:
         sums = sums + operands.array(2).astype(np.float64).reshape(channels)
     if _in_float(operands):
         return operands.quantized(_activated(sums, operands.operator.activation))
-    scales = [_quantization(operands, index).scale.astype(np.float32) for index in (0, 1)]
+    kind: Any = np.float64 if operands.result.dtype == np.int16 else np.float32
+    scales = [_quantization(operands, index).scale.astype(kind) for index in (0, 1)]
     if operands.result.quantization is None:
         raise ValueError(f"'{operands.operator.name}' has no scale at its output")
-    ratio = scales[0] * scales[1] / operands.result.quantization.scale.astype(np.float32)
+    ratio = scales[0] * scales[1] / operands.result.quantization.scale.astype(kind)
     if ratio.ndim:
         ratio = ratio.reshape(channels)
-    steps = np.rint(sums.astype(np.float32) * ratio)
+    steps = np.rint(sums.astype(kind) * ratio)
     result = saturate(steps, operands.result)
     if operands.operator.activation:
         zero_point = operands.result.quantization.zero_point

@@ -6,6 +6,7 @@ from exporter.graph.passes.integer_bias import integer_bias
 from exporter.graph.passes.integer_output import integer_output
 from exporter.graph.passes.pool_padding import pool_padding
 from exporter.graph.passes.quantized_constants import quantized_constants
+from exporter.graph.passes.wide_opset import wide_opset
 
 __all__ = [
     "clean",
@@ -14,4 +15,5 @@ __all__ = [
     "integer_output",
     "pool_padding",
     "quantized_constants",
+    "wide_opset",
 ]

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
+from exporter.errors import UnsupportedError
 from exporter.graph.passes.changes import Changes
 from exporter.graph.qdq import DEQUANTIZE, QUANTIZE, parameters_of, set_parameters
 
@@ -26,6 +28,14 @@ def explicit_quantization(model: ir.Model, changes: Changes) -> bool:
         if node.domain:
             changes.note("com.microsoft's QDQ becomes ONNX's own", node.name)
             node.domain = ""
-        set_parameters(model.graph, node, parameters_of(node))
+        parameters = parameters_of(node)
+        if parameters.zero_point.dtype == np.int16:
+            raise UnsupportedError(
+                str(node.name),
+                node.op_type,
+                "it has int16 integers",
+                "quantize to int8 or uint8; int16 is written for networks in PyTorch alone",
+            )
+        set_parameters(model.graph, node, parameters)
         modified = True
     return modified

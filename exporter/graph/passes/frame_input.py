@@ -1,9 +1,11 @@
 """Let the graph take camera frames: uint8 [N, H, W, C], in place of floats [N, C, H, W].
 
 Requires: the float input is read by one QuantizeLinear with scale s and zero point z. Then frames
-are integers of the same scale with zero point z + 128, and no arithmetic is left at the entrance:
+are integers of the same scale, and no arithmetic is left at the entrance:
 
-    frames uint8 → Transpose → DequantizeLinear(s, z + 128) → QuantizeLinear(s, z) → as before
+    frames uint8 → Transpose → DequantizeLinear(s, f) → QuantizeLinear(s, z) → as before
+
+The frames' zero point f is z + 128 where the values behind it are int8.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from exporter.errors import CanonicalError
 from exporter.graph.onnx_edit import add_constant, insert_before, only, required_constant
 
 
-def frame_input(model: ir.Model, *, signed: bool = False) -> bool:
-    """Float NCHW input → uint8 (or int8) NHWC input. Return whether anything changed."""
+def frame_input(model: ir.Model, *, signed: bool = False, zero_point: int | None = None) -> bool:
+    """Float NCHW input → uint8 (or int8) NHWC input. Return whether anything changed.
+
+    `zero_point` is the frames'; None takes that of the values behind it, which are int8.
+    """
     graph = model.graph
     old = only(list(graph.inputs), "input")
     readers = [node for node, _ in old.uses()]
@@ -27,7 +32,11 @@ def frame_input(model: ir.Model, *, signed: bool = False) -> bool:
         )
     quantize = readers[0]
     integer = ir.DataType.INT8 if signed else ir.DataType.UINT8
-    zero_point = int(required_constant(quantize, 2)) + (0 if signed else 128)
+    if zero_point is None:
+        behind = required_constant(quantize, 2)
+        if behind.dtype == np.int16:
+            raise ValueError("frames before int16 values need their zero point")
+        zero_point = int(behind) + (0 if signed else 128)
     batch, channels, height, width = old.shape
     frames = ir.Value(
         name=old.name,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from exporter.graph.onnx_edit import required_constant
+
 
 def integer_output(model: ir.Model) -> bool:
-    """Float outputs → int8 outputs; return whether anything changed.
+    """Float outputs → int8 or int16 outputs; return whether anything changed.
 
     An output that no DequantizeLinear gives stays as it is.
     """
@@ -19,7 +21,8 @@ def integer_output(model: ir.Model) -> bool:
         integers = producer.inputs[0]
         name, value.name = value.name, f"{value.name}_real"
         integers.name, integers.shape = name, value.shape
-        integers.type = ir.TensorType(ir.DataType.INT8)
+        point = required_constant(producer, 2)
+        integers.type = ir.TensorType(ir.DataType.from_numpy(point.dtype))
         outputs[index] = integers
         modified = True
     return modified

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from exporter.graph.islands import WIDE_ISLANDS
 from exporter.graph.model import Operator
 from exporter.tflite.context import Lowering
 from exporter.tflite.registry import lowers
@@ -26,6 +28,9 @@ def activation(lowering: Lowering, operator: Operator) -> None:
         raise lowering.refuse(operator, "its alpha is not 1", "use nn.ELU()")
     code, version = _CODES[operator.kind]
     source, result = lowering.source(operator, 0), lowering.result(operator)
+    if operator.kind in WIDE_ISLANDS and source.dtype == np.int16:
+        _in_float(lowering, operator, code)
+        return
     quantized = result.quantization is not None
     lowering.writer.operator(
         code,
@@ -35,16 +40,29 @@ def activation(lowering: Lowering, operator: Operator) -> None:
     )
 
 
+def _in_float(lowering: Lowering, operator: Operator, code: str, **options: Any) -> None:
+    """Lower an operator that has no int16 kernel, or a poor one."""
+    source, result = lowering.source(operator, 0), lowering.result(operator)
+    real = lowering.real(source, result)
+    lowering.real_result(
+        result, lambda out: lowering.writer.operator(code, [real], [out], **options)
+    )
+
+
 @lowers("Gelu")
 def gelu(lowering: Lowering, operator: Operator) -> None:
     """Lower x * Phi(x) (Hendrycks and Gimpel, arXiv:1606.08415)."""
-    result = lowering.result(operator)
+    source, result = lowering.source(operator, 0), lowering.result(operator)
+    approximate = operator.attributes.get("approximate", "none") == "tanh"
+    if source.dtype == np.int16:
+        _in_float(lowering, operator, "GELU", approximate=approximate)
+        return
     lowering.writer.operator(
         "GELU",
-        [lowering.index(lowering.source(operator, 0))],
+        [lowering.index(source)],
         [lowering.index(result)],
         version=2 if result.quantization is not None else 1,
-        approximate=operator.attributes.get("approximate", "none") == "tanh",
+        approximate=approximate,
     )
 
 
@@ -59,6 +77,9 @@ def softmax(lowering: Lowering, operator: Operator) -> None:
             f"it goes over axis {axis} in TFLite's order of {len(source.shape)}",
             "take it over the channels of an image, or over the last axis",
         )
+    if source.dtype == np.int16:
+        _in_float(lowering, operator, "SOFTMAX", beta=1.0)
+        return
     lowering.writer.operator(
         "SOFTMAX",
         [lowering.index(source)],

@@ -20,9 +20,10 @@ _TYPES = {
 
 @lowers("Quantize")
 def quantize(lowering: Lowering, operator: Operator) -> None:
-    """Lower real numbers, or integers of another scale or type, to int8.
+    """Lower real numbers, or integers of another scale or type, to int8 or int16.
 
-    Integers of another scale go through float: the integer kernel rounds otherwise.
+    Integers of another scale go through float: the integer kernel rounds otherwise. So do frames
+    that become int16: LiteRT has no kernel for it.
     """
     source, result = lowering.source(operator, 0), lowering.result(operator)
     if source.dtype == FLOAT or _only_shifts(source, result):
@@ -40,6 +41,8 @@ def quantize(lowering: Lowering, operator: Operator) -> None:
 def _only_shifts(source: Tensor, result: Tensor) -> bool:
     """Whether it changes the zero point only: uint8 to int8."""
     one, other = source.quantization, result.quantization
+    if result.dtype == np.int16:
+        return False
     return one is not None and other is not None and bool(one.scale == other.scale)
 
 

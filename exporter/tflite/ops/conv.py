@@ -77,9 +77,10 @@ def bias_of(
         bias = lowering.source(operator, 2)
         if bias.data is None:
             raise lowering.refuse(operator, "its bias is computed", "use a constant bias")
+        integers = _bias_type(lowering, operator, bias.data)
         if order is None:
-            return lowering.constant(bias, bias.data)
-        return lowering.constant(in_order(bias, order), bias.data[order])
+            return lowering.constant(bias, integers)
+        return lowering.constant(in_order(bias, order), integers[order])
     data, weight = lowering.source(operator, 0).quantization, lowering.source(operator, 1)
     name = f"{operator.name}_bias"
     if data is None or weight.quantization is None:
@@ -88,7 +89,14 @@ def bias_of(
     scale = bias_scale(data, weight.quantization)
     zero = Tensor(name, (channels,), np.dtype(np.int32), Quantization(scale, 0))
     ordered = zero if order is None else in_order(zero, order)
-    return lowering.constant(ordered, np.zeros(channels, np.int32))
+    zeros = _bias_type(lowering, operator, np.zeros(channels, np.int32))
+    return lowering.constant(ordered, zeros)
+
+
+def _bias_type(lowering: Lowering, operator: Operator, bias: Array) -> Array:
+    """The bias in the type of the kernel's sums: int64 where activations are int16."""
+    wide = lowering.source(operator, 0).dtype == np.int16 and bias.dtype == np.int32
+    return bias.astype(np.int64) if wide else bias
 
 
 def pad_input(

@@ -25,10 +25,12 @@ def arg(lowering: Lowering, operator: Operator) -> None:
     position = lowering.integers(f"{operator.name}_axis", axis)
     shape = list(lowering.shape(source))
     del shape[axis]
+    wide = source.dtype == np.int16  # no kernel: floats have the same order
+    index = lowering.real(source, source) if wide else lowering.index(source)
     flat = lowering.writer.tensor(f"{operator.name}_flat", shape, np.dtype(np.int64))
     lowering.writer.operator(
         _CODES[operator.kind],
-        [lowering.index(source), position],
+        [index, position],
         [flat],
         version=2 if source.dtype == np.int8 else 1,
         outputType="INT64",

@@ -6,7 +6,7 @@ import numpy as np
 
 from exporter.graph.model import Operator
 from exporter.graph.windows import windows_of
-from exporter.tflite.context import Lowering
+from exporter.tflite.context import FLOAT, Lowering
 from exporter.tflite.registry import lowers
 
 QUANTIZED_VERSION = 2
@@ -55,7 +55,7 @@ def _pad(lowering: Lowering, operator: Operator, pads: list[int]) -> int:
     shape = (batch, height + top + bottom, width + left + right, channels)
     padded = lowering.like(data, f"{operator.name}_pad", shape)
     amounts = [(0, 0), (top, bottom), (left, right), (0, 0)]
-    lowest = np.iinfo(np.int8).min if data.dtype == np.int8 else np.finfo(np.float32).min
+    lowest = np.finfo(np.float32).min if data.dtype == FLOAT else np.iinfo(data.dtype).min
     value = lowering.constant(
         type(data)(f"{operator.name}_lowest", (1,), data.dtype, data.quantization),
         np.array([lowest], data.dtype),

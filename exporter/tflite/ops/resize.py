@@ -71,19 +71,28 @@ def shuffle(lowering: Lowering, operator: Operator) -> None:
 
     TFLite's channels are [block row, block column, channel]. PyTorch's pixel shuffle has [channel,
     block row, block column]: the convolution before it then gives its channels in TFLite's order
-    (`exporter.tflite.ops.conv`), or a GATHER brings them there.
+    (`exporter.tflite.ops.conv`), or a GATHER brings them there. int16 values go as floats, which
+    hold them: LiteRT has no kernel for them.
     """
     source, result = lowering.source(operator, 0), lowering.result(operator)
     block = int(operator.attributes["blocksize"])
-    index = lowering.index(source)
+    wide = source.dtype == np.int16
+    index = lowering.real(source, result) if wide else lowering.index(source)
     if operator.attributes.get("mode", "DCR") == "CRD" and not reorders(lowering, source.name):
         order = channel_order(source.shape[1], block)
-        ordered = lowering.like(source, f"{operator.name}_ordered", lowering.shape(source))
+        name, shape = f"{operator.name}_ordered", lowering.shape(source)
+        ordered = lowering.temporary(name, shape) if wide else lowering.like(source, name, shape)
         positions = lowering.integers(f"{operator.name}_order", order)
         version = 2 if source.dtype == np.int8 else 1
         lowering.writer.operator("GATHER", [index, positions], [ordered], version=version, axis=3)
         index = ordered
     code = "DEPTH_TO_SPACE" if operator.kind == "DepthToSpace" else "SPACE_TO_DEPTH"
+    if wide:
+        lowering.real_result(
+            result,
+            lambda out: lowering.writer.operator(code, [index], [out], blockSize=block),
+        )
+        return
     lowering.writer.operator(
         code,
         [index],

@@ -18,9 +18,16 @@ OFFSET = 128
 def table(lowering: Lowering, operator: Operator) -> None:
     """Lower a function as GATHER: table[x + 128]."""
     source, result = lowering.source(operator, 0), lowering.result(operator)
-    if source.quantization is None and operator.kind == "Mish":
+    is_wide = source.dtype == np.int16
+    if operator.kind == "Mish" and (is_wide or source.quantization is None):
         _mish_in_float(lowering, operator)
         return
+    if is_wide:
+        raise lowering.refuse(
+            operator,
+            "it is a table of 256 entries, and its values are int16",
+            "replace it in the model, or leave the activations in int8",
+        )
     if source.quantization is None or result.quantization is None:
         raise lowering.refuse(
             operator, "TFLite has no such operator in float", "quantize it, or use another one"
@@ -50,7 +57,7 @@ def _mish_in_float(lowering: Lowering, operator: Operator) -> None:
     """
     source, result = lowering.source(operator, 0), lowering.result(operator)
     writer, name, shape = lowering.writer, operator.name, lowering.shape(result)
-    real = lowering.index(source)
+    real = lowering.real(source, result)
     two = lowering.number(f"{name}_two", 2.0)
 
     def emit(code: str, inputs: list[int], key: str) -> int:

@@ -37,7 +37,7 @@ Array = np.ndarray
 DRAWN = settings(deadline=None, max_examples=15, derandomize=True)
 """The same few examples each time: a test that fails at random stops people who changed nothing."""
 
-OPSET = 20
+OPSET, WIDE_OPSET = 20, 21
 EVERY_INPUT = np.arange(-128, 128, dtype=np.int8)
 UNSIGNED_SHIFT = 128
 SELDOM = 0.01
@@ -55,26 +55,29 @@ sides = st.integers(1, 9)
 
 @dataclass(frozen=True)
 class Value:
-    """An int8 activation.
+    """An int8 activation, or an int16 one.
 
     Attributes:
         shape: in ONNX order, with 1 for the batch.
         scale: the real value of one step.
         zero_point: the integer of zero.
+        dtype: of the integers.
     """
 
     shape: tuple[int, ...]
     scale: float = 0.05
     zero_point: int = 0
+    dtype: Any = np.int8
 
     def real(self, integers: Array) -> Array:
         """Integers as real numbers, float64, with the scale as the files hold it."""
         return (integers.astype(np.float64) - self.zero_point) * float(np.float32(self.scale))
 
     def sample(self, seed: int, count: int = 2) -> Array:
-        """Random integers of every size, int8 [count, ...]."""
-        shape = (count, *self.shape[1:])
-        return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+        """Random integers of every size, [count, ...]."""
+        shape, limits = (count, *self.shape[1:]), np.iinfo(self.dtype)
+        drawn = np.random.default_rng(seed).integers(limits.min, limits.max + 1, shape)
+        return drawn.astype(self.dtype)
 
     def every(self) -> Array:
         """Every int8 value, repeated until the shape is full."""
@@ -144,7 +147,7 @@ class Net:
     def _parameters(self, value: Value) -> list[str]:
         return [
             self.constant(np.float32(value.scale)),
-            self.constant(value.zero_point, np.int8),
+            self.constant(value.zero_point, value.dtype),
         ]
 
 
@@ -182,10 +185,11 @@ class Case:
     def model(self, *, quantized: bool = True) -> ir.Model:
         """The canonical QDQ model, or its float twin; the batch is a symbol."""
         net = Net(quantized)
-        kind = TensorProto.INT8 if quantized else TensorProto.FLOAT
         names, given = [], []
         for index, value in enumerate(self.inputs):
             name = f"input_{index}"
+            dtype = np.dtype(value.dtype if quantized else np.float32)
+            kind = helper.np_dtype_to_tensor_dtype(dtype)
             sizes = ["batch", *value.shape[1:]] if value.shape[0] == 1 else list(value.shape)
             given.append(helper.make_tensor_value_info(name, kind, sizes))
             real = net.dequantize(name, value) if quantized else name
@@ -203,7 +207,9 @@ def _complete(net: Net, given: list[Any], wanted: list[str]) -> onnx.ModelProto:
     """A model with every shape inferred, and its outputs declared."""
     empty = [helper.make_empty_tensor_value_info(name) for name in wanted]
     graph = helper.make_graph(net.nodes, "single", given, empty, net.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    wide = any(tensor.data_type == TensorProto.INT16 for tensor in net.constants)
+    opset = WIDE_OPSET if wide else OPSET
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = 10
     inferred = shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     onnx.checker.check_model(inferred)
