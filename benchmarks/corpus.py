@@ -1,235 +1,300 @@
-"""ONNX models that packages carry: converted to float and to int8 .tflite, by us and by onnx2tf.
+"""The corpus: every example network and the ONNX models that packages carry, to int8 .tflite.
 
-The models: the `light_*` graphs inside onnx, those of rapidocr-onnxruntime (real weights), and
-magika and silero-vad as cases that may be refused. int8 here is the way of somebody who quantized
-with ONNX Runtime: quantize_static on random inputs, then `edgewright convert`. Each int8 .tflite is
-run in TensorFlow's interpreter and in tflite-runtime 2.14, too: the share of its output values that
-equal LiteRT's. A failing step says why. Results are written after every model.
+Example networks (narrow variants; random weights made lively) start from torch: this project by
+post-training quantization, litert-torch with ai-edge-quantizer, and onnx2tf behind
+torch.onnx.export. Packages' models (onnx's `light_*` graphs with random weights,
+rapidocr-onnxruntime's, magika's and silero-vad's, of which some cannot pass) start from ONNX: here
+ONNX Runtime's quantize_static and `edgewright convert --requantize`, and onnx2tf from the float
+model. "full int8" has no float tensor between its ends, "part float" has some; "int8 with islands"
+has none but around operators that both runtimes compute alike in float alone; "-" was not tried,
+for the reason given. `differing` are output values of our .onnx in ONNX Runtime against our .tflite
+in LiteRT, `checks` the certificate's checks that failed. Every int8 .tflite of ours also runs in
+TensorFlow's interpreter and in tflite-runtime 2.14; shares are of output values equal to LiteRT's.
+`latency_ratio` is ours over the peer's in LiteRT, in turns. The last rows count: of the models that
+any peer converts to full int8, how many this project does. Results are written after each model.
 """
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
 import json
-import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from benchmarks.environments import ENVIRONMENTS, PEERS, python_of, versions_of
+from benchmarks.corpus_models import Ready, Source, prepared, sources
+from benchmarks.environments import PEERS, python_of, versions_of
+from benchmarks.paired import interleaved, timed
 from benchmarks.process import CommandError, Cost, measure
 from benchmarks.results import Value, arguments, publish
-from benchmarks.routes import TIMEOUT_S, environment, reason_of
+from benchmarks.routes import (
+    LITERT,
+    ONNX2TF,
+    OURS,
+    TIMEOUT_S,
+    Made,
+    environment,
+    export_fp32,
+    make,
+    prepare,
+    reason_of,
+)
+from benchmarks.runner import repeated
 
-LIGHT: Final = "onnx/backend/test/data/light"
-SHAPES: Final = {
-    "ch_PP-OCRv4_det_infer": (1, 3, 320, 320),
-    "ch_PP-OCRv4_rec_infer": (1, 3, 48, 320),
-    "ch_ppocr_mobile_v2.0_cls_infer": (1, 3, 48, 192),
-}
-QUICK: Final = ("light_squeezenet", "light_shufflenet", "ch_ppocr_mobile_v2.0_cls_infer")
+if TYPE_CHECKING:
+    from examples.models.entry import Entry
+
+QUICK: Final = ("resnet8", "mobilenet_v2", "light_squeezenet", "ch_ppocr_mobile_v2.0_cls_infer")
 SAMPLES: Final = 8
+ROUNDS: Final = 15
+TURN_S: Final = 0.02
+NETWORKS: Final = "example networks"
+MISSING: Final = "its environment"
 INTERPRETERS: Final = {
-    "tensorflow": "tensorflow.lite",
-    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
 }
 KEYS: Final = (
-    *("network", "package", "fp32", "fp32_cpu_s", "fp32_peak_mb", "fp32_bytes", "fp32_failed"),
-    *("int8", "int8_cpu_s", "int8_peak_mb", "int8_bytes", "float_operators", "int8_failed"),
-    *("onnx2tf", "onnx2tf_cpu_s", "onnx2tf_peak_mb", "onnx2tf_bytes", "onnx2tf_failed"),
-    *("tensorflow_share", "tensorflow_failed", "tflite_runtime_share", "tflite_runtime_failed"),
+    *("model", "origin", "route", "peer", "int8", "cpu_s", "peak_rss_mb", "file_bytes"),
+    *("latency_ratio", "values", "differing", "max_lsb", "checks"),
+    *(f"{name}{part}" for name in INTERPRETERS for part in ("_share", "_max_lsb")),
+    "failed",
 )
 """Every row has them all, so that they are one table."""
+FULL, ISLANDS, PART, NONE, UNTRIED = "full int8", "int8 with islands", "part float", "no", "-"
 
 Row = dict[str, Value]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A model of the corpus; `shape` is its only input's, None where there is no such one."""
-
-    name: str
-    path: Path
-    package: str
-    shape: tuple[int, ...] | None
-
-
 def main() -> None:
     """Go through the models; the table and the file grow with each."""
-    options = arguments(__doc__).parse_args()
-    versions = {
-        n: v for e in ("onnx2tf", "tensorflow", "corpus") for n, v in versions_of(e).items()
-    }
+    from examples.models import ZOO
+
+    parser = arguments(__doc__)
+    parser.add_argument("--model", action="append", metavar="NAME", help="by name; all by default")
+    options = parser.parse_args()
+    names = options.model or (QUICK if options.quick else None)
+    environments = ("litert", "onnx2tf", "ptq", *INTERPRETERS, "corpus")
+    versions = {n: v for e in environments for n, v in versions_of(e).items()}
     peers = {f"{name} (peers)": version for name, version in versions.items()}
     rows: list[Row] = []
+    for name, entry in ZOO.items():
+        if names is None or name in names:
+            with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+                rows += network_rows(name, entry, Path(folder))
+            publish("corpus", [*rows, *counts(rows)], options, versions=peers)
     for source in sources():
-        if options.quick and source.name not in QUICK:
-            continue
-        with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
-            rows.append(row_of(source, Path(folder), options))
-        publish("corpus", rows, options, versions=peers)
+        if names is None or source.name in names:
+            with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+                rows += package_rows(source, Path(folder))
+            publish("corpus", [*rows, *counts(rows)], options, versions=peers)
 
 
-def sources() -> Iterator[Source]:
-    """The models of all packages that are here."""
-    spec = importlib.util.find_spec("onnx")
-    folders = [("onnx", Path(str(spec.origin)).parent.parent / LIGHT)] if spec else []
-    python = python_of("corpus")
-    if python is not None:
-        site = next((python.parent.parent / "lib").glob("python*/site-packages"))
-        names = ("rapidocr_onnxruntime", "magika", "silero_vad")
-        folders += [(name, site / name) for name in names]
-    for package, folder in folders:
-        for path in sorted(folder.rglob("*.onnx")):
-            yield Source(path.stem, path, package, SHAPES.get(path.stem) or _own_shape(path))
+def counts(rows: list[Row]) -> list[Row]:
+    """How many models of each kind are full int8, by whom."""
+    found: list[Row] = []
+    for origin in (NETWORKS, "packages"):
+        kind = [row for row in rows if (row["origin"] == NETWORKS) == (origin == NETWORKS)]
+        ours = {row["model"]: row["int8"] for row in kind if row["route"] == OURS}
+        full = {
+            route: {row["model"] for row in kind if row["route"] == route and row["int8"] == FULL}
+            for route in (OURS, ONNX2TF, LITERT)
+        }
+        islands = {model for model, state in ours.items() if state == ISLANDS}
+        any_peer = full[ONNX2TF] | full[LITERT]
+        passed = len(any_peer & (full[OURS] | islands))
+        found.append(
+            {
+                "models": origin,
+                "tried": len(ours),
+                "ours_full_int8": len(full[OURS]),
+                "ours_with_islands": len(islands),
+                "onnx2tf_full_int8": len(full[ONNX2TF]),
+                "litert_full_int8": len(full[LITERT]),
+                "any_peer_full_int8": len(any_peer),
+                "ours_of_these": passed,
+                "ours_of_these_without_islands": len(any_peer & full[OURS]),
+                "ours_of_these_share": passed / len(any_peer) if any_peer else None,
+            }
+        )
+    return found
 
 
-def _own_shape(path: Path) -> tuple[int, ...] | None:
-    import onnx
+def network_rows(name: str, entry: Entry, folder: Path) -> list[Row]:
+    """An example network by every route that starts from torch."""
+    bench = prepare(name, entry, folder, small=True)
+    made = [
+        make(bench, OURS, None),
+        make(bench, LITERT, None),
+        make(bench, ONNX2TF, export_fp32(bench)),
+    ]
+    rows = _rows(name, NETWORKS, made, folder)
+    if made[0].files:
+        rows[0] |= _certified(folder / "ours.qdq.onnx", made[0].files, bench.frames)
+        if rows[0]["int8"] == PART and not rows[0]["checks"]:
+            rows[0]["int8"] = ISLANDS
+    return rows
 
-    graph = onnx.load(path, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [value for value in graph.input if value.name not in constants]
-    if len(inputs) != 1 or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-        return None
-    return tuple(d.dim_value or 1 for d in inputs[0].type.tensor_type.shape.dim)
 
-
-def row_of(source: Source, folder: Path, options: argparse.Namespace) -> Row:
-    """One model, each step in a process of its own."""
-    row: Row = {"network": source.name, "package": source.package}
-    row |= _ours("fp32", source, source.path, folder)
-    quantized, reason = _quantize(source, folder)
-    if quantized is None:
-        row |= {"int8": False, "int8_failed": f"ORT quantize_static: {reason}"}
+def package_rows(source: Source, folder: Path) -> list[Row]:
+    """A package's model, from float ONNX."""
+    ready = prepared(source, folder / "fixed.onnx")
+    if isinstance(ready, str):
+        # What this project says of the file itself is the reason that its user reads.
+        made, document = _convert(source.path, folder)
+        return _rows(source.name, source.package, [made], folder)
+    quantized = _quantize(ready, folder)
+    if isinstance(quantized, str):
+        made, document = Made(OURS, (), None, None, f"ORT quantize_static: {quantized}"), {}
     else:
-        row |= _ours("int8", source, quantized, folder)
-    row |= _onnx2tf(source, folder)
-    made = folder / "check" / "int8.tflite"
-    if made.exists():
-        row |= _elsewhere(made)
-    return dict.fromkeys(KEYS) | row
+        made, document = _convert(quantized, folder)
+    rows = _rows(source.name, source.package, [made, _onnx2tf(ready, folder)], folder)
+    rows[0] |= _compared(document)
+    if rows[0]["int8"] == PART and all(entry["by_design"] for entry in document["in_float"]):
+        rows[0]["int8"] = ISLANDS
+    return rows
 
 
-def _ours(kind: str, source: Source, path: Path, folder: Path) -> Row:
-    """`edgewright convert` of a model, as a user calls it."""
-    (folder / "check").mkdir(exist_ok=True)
-    target = folder / ("check" if kind == "int8" else ".") / f"{kind}.tflite"
-    argv = [sys.executable, "-m", "exporter.cli", "convert", str(path), "-o", str(target), "--json"]
-    if source.shape is not None and kind == "fp32":
-        argv += ["--input", "x".join(map(str, source.shape))]
-    cost = _measured(argv)
-    if isinstance(cost, str):
-        return {kind: False, f"{kind}_failed": cost}
-    found: dict[str, Any] = json.loads(cost.stdout)
+def _rows(model: str, origin: str, made: list[Made], folder: Path) -> list[Row]:
+    """A row for each route, ours first, with latencies in turns and other interpreters' word."""
+    about: Row = dict.fromkeys(KEYS) | {"model": model, "origin": origin}
+    rows = [about | _made(one) for one in made]
+    ratios = _latency_ratios(made)
+    for row, one in zip(rows, made, strict=True):
+        row["latency_ratio"] = ratios.get(one.route)
+    rows[0] |= _elsewhere(made[0], folder)
+    return rows
+
+
+def _made(made: Made) -> Row:
+    """What a route made, what it cost, or why there is nothing."""
+    tflite = next((path for path in made.files if path.suffix == ".tflite"), None)
     row: Row = {
-        kind: True,
-        f"{kind}_failed": "",
-        f"{kind}_cpu_s": cost.cpu_s,
-        f"{kind}_peak_mb": cost.peak_rss_bytes / 1e6,
-        f"{kind}_bytes": target.stat().st_size,
+        "route": made.route,
+        "peer": made.route != OURS,
+        "int8": UNTRIED if made.failure.startswith(MISSING) else NONE,
+        "cpu_s": made.cpu_s,
+        "peak_rss_mb": None if made.peak_bytes is None else made.peak_bytes / 1e6,
+        "failed": made.failure,
     }
-    if kind == "int8":
-        row["float_operators"] = sum(not f["by_design"] for f in found["in_float"])
+    if tflite is not None:
+        row["file_bytes"] = tflite.stat().st_size
+        row["int8"] = FULL if is_full_int8(tflite) else PART
     return row
 
 
-def _measured(argv: list[str], cwd: Path | None = None) -> Cost | str:
+def is_full_int8(path: Path) -> bool:
+    """Whether no float tensor lies between the operators of a .tflite, but at its ends."""
+    from exporter.tflite.reader import read_tflite
+
+    file = read_tflite(path)
+    ends = {*file.inputs, *file.outputs}
+    inner = [t for i, t in enumerate(file.tensors) if i not in ends]
+    return not any(t.dtype is not None and t.dtype.kind == "f" for t in inner)
+
+
+def _certified(canonical: Path, files: tuple[Path, ...], frames: np.ndarray) -> Row:
+    from benchmarks.export import checks_of, compare
+    from exporter.graph.read import read_file
+
+    tflite, onnx = files
+    graph = read_file(canonical)
+    failed = [check.name for check in checks_of(graph, tflite, onnx) if not check.passed]
+    values, differing, largest = compare(graph, tflite, onnx, frames[:SAMPLES])
+    found: Row = {"values": values, "differing": differing, "max_lsb": largest}
+    return found | {"checks": "; ".join(failed)}
+
+
+def _compared(document: Mapping[str, Any]) -> Row:
+    """What `convert` says of our two files."""
+    from exporter.convert import IN_ONNX, IN_TFLITE
+
+    for entry in document.get("differences", ()):
+        if {entry["one"], entry["other"]} == {IN_ONNX, IN_TFLITE}:
+            lsb = entry["max_lsb"]
+            return {
+                "values": entry["values"],
+                "differing": entry["differing"],
+                "max_lsb": None if lsb is None else round(lsb),
+            }
+    return {}
+
+
+def _convert(path: Path, folder: Path) -> tuple[Made, Mapping[str, Any]]:
+    """`edgewright convert` of a model, as a user calls it."""
+    target = folder / "ours.tflite"
+    argv = [sys.executable, "-m", "exporter.cli", "convert", str(path), "-o", str(target)]
+    cost = _measured([*argv, "--requantize", "--json"])
+    if isinstance(cost, str):
+        return Made(OURS, (), None, None, cost), {}
+    return Made(OURS, (target,), cost.cpu_s, cost.peak_rss_bytes), json.loads(cost.stdout)
+
+
+def _measured(argv: list[str]) -> Cost | str:
     """What a command cost, or the reason why it failed."""
     try:
-        return measure(argv, timeout_s=TIMEOUT_S, env=environment(), cwd=cwd)
+        return measure(argv, timeout_s=TIMEOUT_S, env=environment())
     except CommandError as error:
         return reason_of(error)
 
 
-def _quantize(source: Source, folder: Path) -> tuple[Path | None, str]:
+def _quantize(ready: Ready, folder: Path) -> Path | str:
     """ONNX Runtime's quantize_static on random inputs; the file, or why there is none."""
-    if source.shape is None:
-        return None, "not tried: more than one input, or not of floats"
     python = python_of("ptq")
     if python is None:
-        return None, "its environment (ptq.txt) is not here"
+        return f"{MISSING} (ptq.txt) is not here"
     generator = np.random.default_rng(0)
-    samples = generator.normal(size=(SAMPLES, *source.shape[1:])).astype(np.float32)
+    samples = generator.normal(size=(SAMPLES, *ready.shape[1:])).astype(np.float32)
     np.save(folder / "samples.npy", samples)
-    fixed, target = folder / "fixed.onnx", folder / "qdq.onnx"
-    import onnx
-
-    graph = onnx.load(source.path, load_external_data=False).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    name = next(value.name for value in graph.input if value.name not in constants)
-    (folder / "name.txt").write_text(name, encoding="utf-8")
-    shape = ",".join(map(str, source.shape))
-    argv = [str(python), "-m", "onnxruntime.tools.make_dynamic_shape_fixed", str(source.path)]
-    outcome = _measured([*argv, str(fixed), "--input_name", name, "--input_shape", shape])
-    if isinstance(outcome, str):  # it refuses what is fixed already
-        shutil.copy(source.path, fixed)
-    script = str(PEERS / "ptq_peer.py")
-    samples_path = str(folder / "samples.npy")
-    done = _measured(
-        [str(python), script, "ort_minmax", str(fixed), samples_path, str(target)], folder
-    )
-    return (None, done) if isinstance(done, str) else (target, "")
+    target = folder / "qdq.onnx"
+    argv = [str(python), str(PEERS / "ptq_peer.py"), "ort_minmax", str(ready.path)]
+    done = _measured([*argv, str(folder / "samples.npy"), str(target)])
+    return done if isinstance(done, str) else target
 
 
-def _onnx2tf(source: Source, folder: Path) -> Row:
+def _onnx2tf(ready: Ready, folder: Path) -> Made:
     """The peer, from the float model to int8."""
     python = python_of("onnx2tf")
-    fixed = folder / "fixed.onnx"
-    if python is None or not fixed.exists():
-        return {"onnx2tf": None, "onnx2tf_failed": "not tried"}
+    if python is None:
+        return Made(ONNX2TF, (), None, None, f"{MISSING} (onnx2tf.txt) is not here")
     samples = np.load(folder / "samples.npy")
     if samples.ndim == 4:
         samples = samples.transpose(0, 2, 3, 1)
     np.save(folder / "nhwc.npy", np.ascontiguousarray(samples))
-    name = (folder / "name.txt").read_text(encoding="utf-8")
     target = folder / "onnx2tf.tflite"
-    argv = [str(python), str(PEERS / "onnx2tf_peer.py"), str(fixed), name]
+    argv = [str(python), str(PEERS / "onnx2tf_peer.py"), str(ready.path), ready.input]
     cost = _measured([*argv, str(folder / "nhwc.npy"), str(folder / "onnx2tf"), str(target)])
     if isinstance(cost, str):
-        return {"onnx2tf": False, "onnx2tf_failed": cost}
-    return {
-        "onnx2tf": True,
-        "onnx2tf_failed": "",
-        "onnx2tf_cpu_s": cost.cpu_s,
-        "onnx2tf_peak_mb": cost.peak_rss_bytes / 1e6,
-        "onnx2tf_bytes": target.stat().st_size,
-    }
+        return Made(ONNX2TF, (), None, None, cost)
+    return Made(ONNX2TF, (target,), cost.cpu_s, cost.peak_rss_bytes)
 
 
-def _elsewhere(path: Path) -> Row:
-    """Share of a file's output values that other interpreters give as LiteRT does."""
-    expected = _run_here(path)
-    row: Row = {}
-    for name, module in INTERPRETERS.items():
-        key = f"{name.replace('-', '_')}_share"
-        python = ENVIRONMENTS / name / "bin" / "python"
-        if name == "tensorflow":
-            python = python_of(name) or python
-        if not python.exists():
-            print(f"SKIPPED {name}: its environment is not here", file=sys.stderr)
-            continue
-        done = _measured([str(python), str(PEERS / "tflite_peer.py"), module, str(path.parent)])
-        found = path.parent / f"{path.stem}.{module}.npz"
-        if isinstance(done, str) or not found.exists():
-            row[key] = None
-            row[f"{name.replace('-', '_')}_failed"] = done if isinstance(done, str) else "refused"
-            continue
-        with np.load(found) as arrays:
-            pairs = [(array, arrays[str(index)]) for index, array in enumerate(expected)]
-        same = sum(int((a == b).sum()) for a, b in pairs)
-        row[key] = same / sum(a.size for a, _ in pairs)
-    return row
+def _latency_ratios(made: list[Made]) -> dict[str, float]:
+    """Our latency over each peer's in LiteRT, one thread, in turns."""
+    files = {one.route: path for one in made for path in one.files if path.suffix == ".tflite"}
+    if OURS not in files or len(files) < 2:
+        return {}
+    rounds = interleaved({route: _turn(path) for route, path in files.items()}, ROUNDS)
+    return {route: rounds.ratio(OURS, route).value for route in files.keys() - {OURS}}
 
 
-def _run_here(path: Path) -> list[np.ndarray]:
-    """LiteRT's outputs on random inputs, which are left beside the file."""
+def _turn(path: Path) -> Any:
+    """A measure of one call in seconds, over about `TURN_S`."""
+    interpreter, _ = _with_random_inputs(path)
+    interpreter.invoke()
+    start = time.perf_counter()
+    interpreter.invoke()
+    count = max(1, round(TURN_S / (time.perf_counter() - start)))
+    call = timed(repeated(interpreter.invoke, count))
+    return lambda: call() / count
+
+
+def _with_random_inputs(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
+    """LiteRT with a file and inputs in it, and those inputs by their numbers."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=1)
@@ -237,11 +302,64 @@ def _run_here(path: Path) -> list[np.ndarray]:
     generator = np.random.default_rng(1)
     inputs = {}
     for index, detail in enumerate(interpreter.get_input_details()):
-        inputs[str(index)] = generator.normal(size=detail["shape"]).astype(detail["dtype"])
-        interpreter.set_tensor(detail["index"], inputs[str(index)])
-    np.savez(path.with_suffix(".npz"), allow_pickle=False, **inputs)
+        shape, dtype = detail["shape"], np.dtype(detail["dtype"])
+        if dtype.kind == "f":
+            array = generator.normal(size=shape).astype(dtype)
+        else:
+            limits = np.iinfo(dtype)
+            array = generator.integers(limits.min, limits.max + 1, shape).astype(dtype)
+        inputs[str(index)] = array
+        interpreter.set_tensor(detail["index"], array)
+    return interpreter, inputs
+
+
+def _elsewhere(ours: Made, folder: Path) -> Row:
+    """How other interpreters run our .tflite: the share of values equal to LiteRT's."""
+    path = next((path for path in ours.files if path.suffix == ".tflite"), None)
+    if path is None:
+        return {}
+    there = folder / "elsewhere"
+    there.mkdir()
+    copy = there / "int8.tflite"
+    copy.write_bytes(path.read_bytes())
+    interpreter, inputs = _with_random_inputs(copy)
+    np.savez(copy.with_suffix(".npz"), allow_pickle=False, **inputs)
     interpreter.invoke()
-    return [interpreter.get_tensor(d["index"]) for d in interpreter.get_output_details()]
+    details = interpreter.get_output_details()
+    expected = [(interpreter.get_tensor(d["index"]), float(d["quantization"][0])) for d in details]
+    row: Row = {}
+    failures = []
+    for name, module in INTERPRETERS.items():
+        outputs = _outputs_of(name, module, copy)
+        if isinstance(outputs, str):
+            failures.append(f"{name}: {outputs}")
+            continue
+        pairs = list(zip(expected, outputs, strict=True))
+        same = sum(int((one == other).sum()) for (one, _), other in pairs)
+        row[f"{name}_share"] = same / sum(one.size for (one, _), _ in pairs)
+        steps = [
+            abs(one.astype(np.float64) - other).max() / (scale if one.dtype.kind == "f" else 1.0)
+            for (one, scale), other in pairs
+            if one.dtype.kind != "f" or scale > 0
+        ]
+        row[f"{name}_max_lsb"] = float(max(steps)) if steps else None
+    return row | ({"failed": "; ".join(failures)} if failures else {})
+
+
+def _outputs_of(name: str, module: str, path: Path) -> list[np.ndarray] | str:
+    """What another interpreter gives for the inputs beside a file, or why it gives nothing."""
+    python = python_of(name)
+    if python is None:
+        return f"{MISSING} ({name}.txt) is not here"
+    done = _measured([str(python), str(PEERS / "tflite_peer.py"), module, str(path.parent)])
+    if isinstance(done, str):
+        return done
+    found = path.parent / f"{path.stem}.{module}.npz"
+    if not found.exists():
+        said = path.parent / f"{path.stem}.{module}.txt"
+        return said.read_text(encoding="utf-8").splitlines()[0][:160]
+    with np.load(found) as arrays:
+        return [arrays[str(index)] for index in range(len(arrays.files))]
 
 
 if __name__ == "__main__":

@@ -25,8 +25,10 @@ def python_of(name: str) -> Path | None:
     `# pip: --no-deps` is an option of pip.
     """
     python = ENVIRONMENTS / name / "bin" / "python"
-    if python.exists():
+    ready = ENVIRONMENTS / name / ".ready"
+    if ready.exists():
         return python
+    shutil.rmtree(ENVIRONMENTS / name, ignore_errors=True)  # what an interrupted run has left
     packages = PEERS / f"{name}.txt"
     text = packages.read_text(encoding="utf-8")
     asked = re.search(r"^# python: (\S+)$", text, re.MULTILINE)
@@ -46,6 +48,7 @@ def python_of(name: str) -> Path | None:
         said = getattr(error, "stderr", None) or str(error)
         print(f"SKIPPED {name}: {said.strip().splitlines()[-1]}", file=sys.stderr)
         return None
+    ready.touch()
     return python
 
 

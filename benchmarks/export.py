@@ -18,6 +18,7 @@ from benchmarks.zoo import MEAN, STD, frames
 
 if TYPE_CHECKING:
     from examples.models.entry import Entry
+    from exporter.build import CheckResult
     from exporter.graph.model import Graph
 
 FRAMES: Final = 32
@@ -39,24 +40,14 @@ def main() -> None:
 def measure(name: str, entry: Entry, folder: Path, *, small: bool) -> Row:
     """One network, from its module to the comparison of its files."""
     from exporter.graph.islands import islands
-    from exporter.tflite.reader import read_tflite
-    from exporter.verify import scales, structure
 
     module = entry.settled(small=small, count=8 if not small else FRAMES)
     pictures = frames(name, FRAMES, small=small)
     ready = time.process_time()
     graph, tflite, onnx = _export(module, entry, pictures[: FRAMES // 2], folder, small)
     exported = time.process_time()
-    file = read_tflite(tflite)
-    checks = [
-        structure.no_float_tensors(graph, file),
-        structure.no_transposes(graph, file),
-        structure.integer_kernels(graph, onnx),
-        structure.pair_rule(graph),
-        structure.requantization_ratios(graph),
-        scales.compare_tflite(graph, file),
-    ]
-    values, differing, largest = _compare(graph, tflite, onnx, pictures[FRAMES // 2 :])
+    checks = checks_of(graph, tflite, onnx)
+    values, differing, largest = compare(graph, tflite, onnx, pictures[FRAMES // 2 :].numpy())
     return {
         "network": name,
         "operators": len(graph.operators),
@@ -97,7 +88,23 @@ def _export(
     return graph, tflite, onnx
 
 
-def _compare(graph: Graph, tflite: Path, onnx: Path, frames: Any) -> tuple[int, int, int]:
+def checks_of(graph: Graph, tflite: Path, onnx: Path) -> list[CheckResult]:
+    """The certificate's checks of two int8 files against their canonical graph."""
+    from exporter.tflite.reader import read_tflite
+    from exporter.verify import scales, structure
+
+    file = read_tflite(tflite)
+    return [
+        structure.no_float_tensors(graph, file),
+        structure.no_transposes(graph, file),
+        structure.integer_kernels(graph, onnx),
+        structure.pair_rule(graph),
+        structure.requantization_ratios(graph),
+        scales.compare_tflite(graph, file),
+    ]
+
+
+def compare(graph: Graph, tflite: Path, onnx: Path, frames: Any) -> tuple[int, int, int]:
     """How many output values there are, how many differ, and by how much at most."""
     import numpy as np
 
@@ -108,7 +115,7 @@ def _compare(graph: Graph, tflite: Path, onnx: Path, frames: Any) -> tuple[int, 
     for path in (tflite, onnx):
         backend = open_model(path)
         outputs = []
-        for frame in frames.numpy():
+        for frame in frames:
             backend.set_inputs([frame[None]])
             backend.invoke()
             outputs.append([array.astype(np.int64) for array in backend.get_outputs()])

@@ -214,6 +214,7 @@ def _ours(network: str, small: bool, folder: Path, name: str, exact: bool) -> No
     model = to_onnx(finished, torch.zeros((2, *shape[1:])), "network")
     graph = canonicalise(model, dtype=spec.dtype, integer_outputs=True)
     (folder / f"{name}.tflite").write_bytes(lower(graph))
+    ir.save(model, folder / f"{name}.qdq.onnx", format="protobuf")
     ir.save(qdq.lower(model), folder / f"{name}.onnx", format="protobuf")
 
 

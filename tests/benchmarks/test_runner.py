@@ -36,7 +36,9 @@ def test_the_reason_of_a_failure_is_the_last_line_that_names_an_error():
     assert reason_of(error) == "ValueError: no kernel for X"
 
 
-@pytest.mark.parametrize("name", ["ptq", "litert", "onnx2tf", "tensorflow", "corpus"])
+@pytest.mark.parametrize(
+    "name", ["ptq", "litert", "onnx2tf", "tensorflow", "tflite_runtime", "corpus"]
+)
 def test_every_peer_is_pinned(name):
     assert environments.versions_of(name)
 
@@ -54,3 +56,17 @@ def test_a_route_that_ends_well_without_its_file_has_failed(tmp_path):
     made = routes._run("a peer", [sys.executable, "-c", "pass"], ("x.tflite",), tmp_path)
     assert not made.files
     assert "x.tflite" in made.failure
+
+
+def test_an_environment_whose_making_was_interrupted_is_made_anew(tmp_path, monkeypatch):
+    (tmp_path / "none.txt").write_text("", encoding="utf-8")
+    half = tmp_path / "none" / "bin"
+    half.mkdir(parents=True)
+    (half / "python").symlink_to(sys.executable)
+    (tmp_path / "none" / "left").touch()
+    monkeypatch.setattr(environments, "PEERS", tmp_path)
+    monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path)
+    environments.python_of.cache_clear()
+    assert environments.python_of("none") == half / "python"
+    assert not (tmp_path / "none" / "left").exists()
+    assert (tmp_path / "none" / ".ready").exists()

@@ -6,15 +6,14 @@ import contextlib
 import io
 from pathlib import Path
 
-import numpy as np
 import onnx
 import ort_models
 import pytest
 import torch
-from onnx import numpy_helper
 from onnx_models import save
 from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+from benchmarks.corpus_models import filled
 from examples.models import ZOO
 from exporter.convert import IN_ONNX, IN_SOURCE, IN_TFLITE, Wishes, convert
 from exporter.quantize.capture import quiet_torch
@@ -83,34 +82,10 @@ def test_quantized(network, tmp_path, form):
         assert round(found.max_lsb) <= LSB[name] if in_steps else found.max_relative < 1e-6
 
 
-def with_random_weights(path):
-    """The model with numbers in place of its weights, which the package left out of it."""
-    made = onnx.load(path)
-    shapes = {t.name: numpy_helper.to_array(t) for t in made.graph.initializer}
-    generator = np.random.default_rng(0)
-    kept = []
-    for node in made.graph.node:
-        if node.op_type != "ConstantOfShape":
-            kept.append(node)
-            continue
-        shape = tuple(int(size) for size in shapes[node.input[0]])
-        fan_in = max(1, int(np.prod(shape[1:])))
-        numbers = generator.standard_normal(shape) * np.sqrt(2 / fan_in)
-        # Vectors may be variances, which are positive.
-        numbers = numbers if len(shape) > 1 else 0.5 + np.abs(numbers)
-        made.graph.initializer.append(
-            numpy_helper.from_array(numbers.astype(np.float32), node.output[0])
-        )
-    del made.graph.node[:]
-    made.graph.node.extend(kept)
-    made.ir_version = 8
-    return made
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["squeezenet", "shufflenet", "inception_v1", "densenet121"])
 def test_networks_of_opset_9(tmp_path, name):
-    source = save(with_random_weights(LIGHT / f"light_{name}.onnx"), tmp_path / "in.onnx")
+    source = save(filled(LIGHT / f"light_{name}.onnx"), tmp_path / "in.onnx")
     conversion = convert(source, tmp_path / "out.tflite", Wishes(samples=1))
     assert conversion.source.opset == 9
     assert row(conversion, IN_SOURCE, IN_TFLITE).max_relative < 1e-3
