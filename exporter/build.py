@@ -21,6 +21,9 @@ from exporter.errors import BuildError
 
 SCHEMA_VERSION: Final = 1
 
+Activations = Literal["int8", "int16"]
+"""The type of the values between the operators of an int8 file."""
+
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
 ACCURACY = "accuracy.json"
@@ -45,7 +48,7 @@ class TensorInfo(Frozen):
 
     name: str
     shape: tuple[int | None, ...]
-    dtype: Literal["uint8", "int8", "float32"]
+    dtype: Literal["uint8", "int8", "int16", "float32"]
     layout: Literal["NHWC", "NCHW", ""] = ""
     scale: float | None = None
     zero_point: int | None = None
@@ -60,7 +63,7 @@ class PackageInfo(Frozen):
 
 
 class Artifact(Frozen):
-    """One shipped file. `path` is relative to the build directory."""
+    """One shipped file. `path` is relative to the build directory; `precision` is the weights'."""
 
     name: str
     format: Literal["tflite", "onnx", "ort"]
@@ -98,7 +101,7 @@ class Manifest(Frozen):
 
     `labels` says what each class is called, where the recipe does. `companions` are files beside
     the artifacts: the operators that a minimal build of ONNX Runtime needs, what `ptq = "best"`
-    chose.
+    chose. `activations` is the type of the values between the int8 files' operators.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -110,6 +113,7 @@ class Manifest(Frozen):
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] = ()
     companions: tuple[Companion, ...] = ()
+    activations: Activations = "int8"
 
     def artifact(self, format: str, precision: str) -> Artifact | None:
         """The artifact of this format and precision, if it was built."""
@@ -218,6 +222,7 @@ class Certificate(Frozen):
     """`certificate.json`: what was proven of the shipped files, and over which inputs.
 
     `cpus` is empty where no other CPU was asked for, `layers` where no comparison layer by layer.
+    `activations` is as in `Manifest`.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -228,6 +233,26 @@ class Certificate(Frozen):
     islands: tuple[str, ...] = ()
     cpus: tuple[CpuComparison, ...] = ()
     layers: tuple[LayerParity, ...] = ()
+    activations: Activations = "int8"
+
+    @property
+    def within_lsb(self) -> int | None:
+        """The largest difference of outputs in steps of int16, where all checks passed.
+
+        None in int8, whose outputs are equal or wrong, and where a check failed.
+        """
+        passed = all(check.passed for check in self.checks)
+        if self.activations != "int16" or not passed:
+            return None
+        found = [row.max_lsb for row in self.outputs if row.decides]
+        return max(found + [row.max_lsb for row in self.cpus], default=0)
+
+    @property
+    def summary(self) -> str:
+        """The verdict in words."""
+        if self.verdict == "differs" and self.within_lsb is not None:
+            return f"differs within {self.within_lsb} LSB of int16"
+        return self.verdict
 
 
 class OperatorTime(Frozen):

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Dtype = Literal["uint8", "int8", "float32"]
-Activations = Literal["int8", "int16"]
-"""The type of the values between operators."""
 
 FULL_SCALE = 255.0
 SIGNED_SHIFT = 128

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from exporter.build import Frozen
+from exporter.build import Activations, Frozen
 from exporter.compress_recipe import ChannelsSection, PruneSection, ShareSection
 from exporter.errors import RecipeError
 from exporter.fit_recipe import (
@@ -101,7 +101,8 @@ class QuantizeSection(Frozen):
     `equalize`, `adaptive_rounding` and `bias_correction` are for post-training quantization (epochs
     is 0); `ptq = "best"` tries all of them and keeps what is measured to be better. `float_layers`
     stay float in all int8 files: convolutions and dense layers by the module's names, or "auto:3"
-    for the three whose weights cost most.
+    for the three whose weights cost most. `activations` is the type of the values between
+    operators: with "int16" weights stay int8, and `exact` has no effect.
     """
 
     exact: bool = True
@@ -111,6 +112,7 @@ class QuantizeSection(Frozen):
     adaptive_rounding: bool = False
     bias_correction: bool = True
     float_layers: FloatLayers = ()
+    activations: Activations = "int8"
     epochs: Annotated[float, Field(ge=0)] = 0
     lr: Positive = 1e-3
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -217,6 +219,7 @@ def load_recipe(path: Path) -> Recipe:
             remedy="add one of them",
         )
     _check_choosing(recipe, path)
+    _check_forms(recipe, path)
     return recipe.model_copy(
         update={
             "model": model,
@@ -241,6 +244,18 @@ def _check_choosing(recipe: Recipe, path: Path) -> None:
                 f"{path}: [{name}] chooses by accuracy, and [data] names nothing to measure it on",
                 expected='validation or test = "package.module:callable" in [data]',
             )
+
+
+def _check_forms(recipe: Recipe, path: Path) -> None:
+    """The further .onnx forms are for int8 alone."""
+    forms = recipe.output.onnx_forms
+    if recipe.quantize.activations == "int16" and forms:
+        raise RecipeError(
+            f"{path}: [output] onnx_forms has no form for int16 activations",
+            expected="onnx_forms = [], as ONNX Runtime has no int16 convolution",
+            found=", ".join(forms),
+            remedy='leave onnx_forms out, or let [quantize] activations be "int8"',
+        )
 
 
 def export_recipe(

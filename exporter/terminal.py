@@ -67,7 +67,7 @@ def print_certificate(certificate: Certificate) -> None:
     out.print(table)
     if certificate.cpus:
         _print_cpus(out, certificate.cpus)
-    out.print(f"verdict: {certificate.verdict}")
+    out.print(f"verdict: {certificate.summary}")
 
 
 def _print_cpus(out: Console, rows: Sequence[CpuComparison]) -> None:

@@ -58,6 +58,9 @@ def export(
         bool, typer.Option(help="round weights for the layer's output (AdaRound)")
     ] = False,
     bias_correction: Annotated[bool, typer.Option(help="take shifts of means back")] = True,
+    activations: Annotated[
+        str, typer.Option(help="int8, or int16 (slower, errs less); weights are int8")
+    ] = "int8",
 ) -> None:
     """Quantize a trained model after training (PTQ) and build its files, without a recipe."""
     from exporter.pipeline import build
@@ -75,6 +78,7 @@ def export(
             "equalize": equalize,
             "adaptive_rounding": adaptive_rounding,
             "bias_correction": bias_correction,
+            "activations": activations,
         },
     )
     built = build(recipe, Path.cwd(), out, reporter=Bars(console()))

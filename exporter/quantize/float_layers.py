@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from exporter.build import Activations
 from exporter.errors import RecipeError
-from exporter.inputs import Activations
 from exporter.quantize import roles
 from exporter.quantize.edit import parameter_of
 from exporter.quantize.lockstep import decibels, outputs, twin_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch.fx import Node
 
-from exporter.inputs import Activations
+from exporter.build import Activations
 from exporter.quantize import roles
 from exporter.quantize.scheme import ActivationScale, zero_point_for
 

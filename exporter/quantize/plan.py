@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
-from exporter.inputs import Activations
+from exporter.build import Activations
 from exporter.quantize import roles
 from exporter.quantize.edit import ATEN, finish_edit, parameter_of
 from exporter.quantize.entrance import agreeing_scale

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 from torch.fx import GraphModule
 
+from exporter.build import Activations
 from exporter.compress.magnitude import check_finite
-from exporter.inputs import Activations, InputSpec
+from exporter.inputs import InputSpec
 from exporter.quantize.best import Best, Search
 from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from exporter.build import Activations
 from exporter.errors import UnsupportedError
-from exporter.inputs import Activations
 from exporter.quantize.edit import ATEN, argument, shape_of
 from exporter.quantize.scheme import ActivationScale
 

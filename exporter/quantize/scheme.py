@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from exporter.build import Activations
 from exporter.graph.pairs import PAIR_MAX
-from exporter.inputs import Activations
 
 ACTIVATION_MIN, ACTIVATION_MAX = -128, 127
 WEIGHT_MAX = 127

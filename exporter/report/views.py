@@ -61,8 +61,10 @@ def figures(evidence: Evidence, rows: Sequence[SummaryRow]) -> tuple[Figure, ...
         found += _accuracy_figures(best)
         found += _speed_figures(shipped)
     if evidence.certificate is not None:
-        clean = evidence.certificate.verdict == "clean"
-        value = "bit-identical" if clean else "they differ"
+        certificate = evidence.certificate
+        value = "bit-identical" if certificate.verdict == "clean" else "they differ"
+        if certificate.verdict != "clean" and certificate.within_lsb is not None:
+            value = f"within {certificate.within_lsb} LSB of int16"
         found.append(Figure(value, "outputs of the int8 files in their runtimes"))
     return tuple(found)
 

@@ -198,6 +198,7 @@ def manifest(context: Context) -> Figures:
         preprocessing=Preprocessing(mean=context.spec.mean, std=context.spec.std),
         labels=read_labels(context.recipe.output.labels),
         companions=_companions(context),
+        activations=context.recipe.quantize.activations,
     )
     save_json(context.directory / MANIFEST, document)
     return {}

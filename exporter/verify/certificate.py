@@ -22,7 +22,7 @@ from exporter.graph.model import Graph
 from exporter.graph.read import read_file
 from exporter.progress import Reporter, Silent
 from exporter.tflite.reader import read_tflite
-from exporter.verify import parity, scales, structure
+from exporter.verify import parity, scales, structure, wide
 
 
 def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
@@ -38,13 +38,13 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
     """
     manifest = load_json(directory / MANIFEST, Manifest)
     reporter = reporter if reporter is not None else Silent()
-    with reporter.stage("verify", len(parity.ROUTES) + 1) as advance:
+    with reporter.stage("verify", len(parity.routes(manifest.activations)) + 1) as advance:
         graph = read_file(directory / f"{manifest.name}.qdq.onnx")
         canonical.check(graph)
         checks = _checks(directory, manifest, graph)
         advance(1, "")
         with open_device("local") as session:
-            outputs = parity.compare_outputs(directory, manifest.artifacts, session, advance)
+            outputs = parity.compare_outputs(directory, manifest, session, advance)
     equal = all(row.differing == 0 for row in outputs if row.decides)
     on_xnnpack = all("not applied" not in row.runtime for row in outputs)
     clean = equal and on_xnnpack and all(check.passed for check in checks)
@@ -58,6 +58,7 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
             f"{operator.kind} {operator.outputs[0]} (float on request)"
             for operator in float_layers(graph)
         ),
+        activations=manifest.activations,
     )
 
 
@@ -77,9 +78,15 @@ def _checks(directory: Path, manifest: Manifest, graph: Graph) -> list[CheckResu
         scales.compare_onnx(graph, read_file(onnx_path), ".onnx"),
         structure.no_float_tensors(graph, tflite),
         structure.no_transposes(graph, tflite),
-        structure.pair_rule(graph),
-        structure.requantization_ratios(graph),
-        structure.integer_kernels(graph, onnx_path),
+        *(
+            [wide.operators_alone(directory, graph)]
+            if manifest.activations == "int16"
+            else [
+                structure.pair_rule(graph),
+                structure.requantization_ratios(graph),
+                structure.integer_kernels(graph, onnx_path),
+            ]
+        ),
     ]
 
 

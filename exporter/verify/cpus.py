@@ -36,7 +36,7 @@ from exporter.errors import EdgewrightError, EmulationError
 from exporter.progress import Reporter, Silent
 from exporter.verify import arm64_root, boards
 from exporter.verify.certificate import certify
-from exporter.verify.parity import ROUTES, Route, run_artifact
+from exporter.verify.parity import Route, routes, run_artifact
 from runtimes.values import Array, compare, load_arrays, sha256_of
 
 TIMEOUT_S: Final = 3600.0  # for one file: emulation is 75 to 600 times slower
@@ -162,12 +162,12 @@ def compare_on_cpus(
         EdgewrightError: the manifest or the golden inputs are missing or damaged.
     """
     reporter = reporter if reporter is not None else Silent()
-    artifacts = load_json(directory / MANIFEST, Manifest).artifacts
+    manifest = load_json(directory / MANIFEST, Manifest)
     jobs = [
         _Job(cpu, route, artifact)
         for cpu in cpus
-        for route in ROUTES
-        for artifact in artifacts
+        for route in routes(manifest.activations)
+        for artifact in manifest.artifacts
         if route.decides and (artifact.format, artifact.precision) == (route.format, "int8")
     ]
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:

@@ -73,7 +73,7 @@ def layer_errors(
     manifest = load_json(directory / MANIFEST, Manifest)
     graph = read_file(directory / f"{manifest.name}.qdq.onnx")
     frames = load_arrays(str(directory / GOLDEN))["input.0"][:samples]
-    given = frames if graph.tensors[graph.inputs[0]].layout == "NHWC" else _to_nchw(frames)
+    given = as_given(graph, frames)
     with reporter.stage("layers", len(graph.operators) + 3) as advance:
         expected = integer.run(graph, [given])
         advance(1, "")
@@ -103,9 +103,11 @@ def parity_rows(errors: list[LayerError]) -> tuple[LayerParity, ...]:
     )
 
 
-def _to_nchw(frames: Array) -> Array:
-    """Golden inputs are NHWC; a float input takes NCHW."""
-    moved: Array = np.ascontiguousarray(np.moveaxis(frames, -1, 1)) if frames.ndim == 4 else frames
+def as_given(graph: Graph, frames: Array) -> Array:
+    """Golden inputs, which are NHWC, as a graph's first input takes them: a float one is NCHW."""
+    if graph.tensors[graph.inputs[0]].layout == "NHWC" or frames.ndim != 4:
+        return frames
+    moved: Array = np.ascontiguousarray(np.moveaxis(frames, -1, 1))
     return moved
 
 
@@ -122,7 +124,7 @@ def _row(
         name=name,
         kind=operator.kind + (f"+{operator.activation}" if operator.activation else ""),
         sqnr_db=_sqnr(tensor, expected[name], real.get(name)),
-        tflite=_alone(graph, operator, expected),
+        tflite=alone(graph, operator, expected),
         onnx=_difference(expected[name], shipped.get(name)),
     )
 
@@ -147,7 +149,7 @@ def _difference(expected: Array, found: Array | None) -> Difference | None:
     return Difference(int(np.count_nonzero(apart)), apart.size, int(apart.max(initial=0)))
 
 
-def _alone(graph: Graph, operator: Operator, expected: dict[str, Array]) -> Difference | None:
+def alone(graph: Graph, operator: Operator, expected: dict[str, Array]) -> Difference | None:
     """One operator as a .tflite file of its own, fed with the reference's integers."""
     from exporter.tflite import lower
     from runtimes.backend import open_model

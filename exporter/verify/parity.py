@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from devices.session import FEED_TIMEOUT_S, Feeding, Session
-from exporter.build import GOLDEN, Artifact, OutputComparison
+from exporter.build import GOLDEN, Activations, Artifact, Manifest, OutputComparison
 from runtimes.values import Array, compare, load_arrays
 
 
@@ -24,12 +24,25 @@ class Route:
     decides: bool = True
 
 
+ON_XNNPACK = "LiteRT, XNNPACK"
 ROUTES = (
     Route("ONNX Runtime", "onnx"),
-    Route("LiteRT, XNNPACK", "tflite"),
+    Route(ON_XNNPACK, "tflite"),
     Route("ONNX Runtime (.ort)", "ort"),
     Route("LiteRT, builtin kernels", "tflite", "none", decides=False),
 )
+
+WIDE_ROUTES = (
+    Route("ONNX Runtime, float operators", "onnx"),
+    Route("LiteRT, builtin int16 kernels", "tflite"),
+    Route("ONNX Runtime (.ort), float operators", "ort"),
+)
+"""With int16 activations: XNNPACK has no kernels for them, ONNX Runtime no convolution."""
+
+
+def routes(activations: Activations) -> tuple[Route, ...]:
+    """The ways to run the int8 files of a build."""
+    return ROUTES if activations == "int8" else WIDE_ROUTES
 
 
 def feeding_of(artifact: Artifact) -> Feeding:
@@ -67,7 +80,7 @@ def run_artifact(
 
 def compare_outputs(
     directory: Path,
-    artifacts: tuple[Artifact, ...],
+    manifest: Manifest,
     session: Session,
     advance: Callable[[int, str], None],
 ) -> list[OutputComparison]:
@@ -77,8 +90,8 @@ def compare_outputs(
     count = sum(key.startswith("output.") for key in arrays)
     golden = [arrays[f"output.{index}"] for index in range(count)]
     rows = []
-    for route in ROUTES:
-        for artifact in artifacts:
+    for route in routes(manifest.activations):
+        for artifact in manifest.artifacts:
             if artifact.format != route.format or artifact.precision != "int8":
                 continue
             outputs, delegate = run_artifact(
@@ -96,7 +109,7 @@ def _row(
 
     difference = compare(outputs, golden)
     label = route.label
-    if route.format == "tflite" and route.delegate == "default" and delegate != "xnnpack":
+    if label == ON_XNNPACK and delegate != "xnnpack":
         label = f"LiteRT, {delegate} (XNNPACK was not applied)"
     return OutputComparison(
         artifact=artifact.name,

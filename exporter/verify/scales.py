@@ -15,6 +15,8 @@ from exporter.tflite.layout import shape_of
 from exporter.tflite.reader import FileTensor, TfliteFile
 
 UNSIGNED_SHIFT = 128
+INTEGERS = (np.int8, np.int16)
+"""What activations are."""
 SHOWN = 5
 
 
@@ -181,7 +183,7 @@ def compare_trained(graph: Graph, path: Path) -> CheckResult:
 def _activation_scales(graph: Graph) -> set[tuple[float, int]]:
     scales = set()
     for tensor in quantized_tensors(graph):
-        if tensor.data is None and tensor.dtype == np.int8 and tensor.quantization is not None:
+        if tensor.data is None and tensor.dtype in INTEGERS and tensor.quantization is not None:
             scales.add((float(tensor.quantization.scale), tensor.quantization.zero_point))
     return scales
 
