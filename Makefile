@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Files with generated parts: tables out of benchmarks/results, references out of the code.
 GENERATED := README.md benchmarks/RESULTS.md docs/accuracy.md docs/budget.md docs/commands.md docs/operators.md docs/recipe.md
 
-.PHONY: setup demo test check lint bench docs
+.PHONY: setup demo test thorough check lint bench docs
 
 setup: $(READY)
 
@@ -33,10 +33,14 @@ lint: $(READY)
 	$(BIN)/cog -I . -U --check --verbosity=1 --check-fail-msg='run: make docs' $(GENERATED)
 
 check: lint
-	$(BIN)/pytest -q -n 2 -m "not slow" tests/exporter
+	$(BIN)/pytest -q -n 2 --dist worksteal -m "not slow and not thorough" tests/exporter
 
 test: lint
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --dist worksteal
+
+# More of each kind: the networks that are kin of others, more altered packages, all digits emulated.
+thorough: $(READY)
+	$(BIN)/pytest -q -n 2 --dist worksteal -m thorough
 
 # The quick form of every benchmark; `.venv/bin/python -m benchmarks` runs the whole ones.
 bench: $(READY)

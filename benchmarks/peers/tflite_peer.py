@@ -28,7 +28,7 @@ def main(module: str, folder: Path) -> None:
             interpreter.invoke()
             details = enumerate(interpreter.get_output_details())
             outputs = {str(i): interpreter.get_tensor(d["index"]) for i, d in details}
-            np.savez(f"{target}.npz", allow_pickle=False, **outputs)
+            np.savez(f"{target}.npz", **outputs)
         except (RuntimeError, ValueError) as error:
             Path(f"{target}.txt").write_text(str(error), encoding="utf-8")
 

@@ -26,20 +26,55 @@ NEARLY = {
 }
 """Networks whose two files may differ, by the operator that differs."""
 
+KIN = {
+    "efficientnet_lite0",
+    "mnasnet1_0",
+    "mobilenet_v1",
+    "mobilenet_v3_large",
+    "regnet_x_400mf",
+    "resnet50",
+    "resnext50_32x4d",
+    "vgg16_bn",
+}
+"""Networks of which every operator is in a sibling; `make thorough` has them."""
+FLOAT = {
+    "alexnet",
+    "blazeface",
+    "convnext_tiny",
+    "deeplab_v3",
+    "densenet121",
+    "efficientnet_b0",
+    "espcn",
+    "mobilenet_v3_small",
+    "shufflenet_v2_x1_0",
+    "yolo_nano",
+}
+"""Networks that have every float operator among them."""
+
+
+def names(chosen):
+    """Parameters for all networks, of which only those chosen are tested by `make test`."""
+    thorough = pytest.mark.thorough
+    return [pytest.param(n, marks=() if n in chosen else thorough) for n in sorted(ZOO)]
+
 
 def frames_of(name, count):
     return networks.frames_like(ZOO[name].example(count, small=True, seed=5))
 
 
-@pytest.fixture(scope="module", params=sorted(ZOO))
+@pytest.fixture(scope="module", params=names(set(ZOO) - KIN))
 def built(request, tmp_path_factory):
-    entry = ZOO[request.param]
-    module = entry.settled(small=True)
-    spec = InputSpec(entry.small_shape, "uint8", mean=(0.5,), std=(0.25,))
+    module, spec = settled(request.param)
     folder = tmp_path_factory.mktemp(request.param)
     frames = frames_of(request.param, 32)
     made = networks.make(module, folder, spec=spec, samples=frames[:16])
-    return request.param, module, spec, made, frames[16:]
+    return request.param, made, frames[16:]
+
+
+def settled(name):
+    entry = ZOO[name]
+    spec = InputSpec(entry.small_shape, "uint8", mean=(0.5,), std=(0.25,))
+    return entry.settled(small=True), spec
 
 
 def in_onnx_order(graph, arrays):
@@ -51,7 +86,7 @@ def in_onnx_order(graph, arrays):
 
 
 def test_both_files_give_one_answer(built):
-    name, _, _, made, frames = built
+    name, made, frames = built
     graph = made.graph
     from_tflite = in_onnx_order(graph, networks.run_tflite_all(made.tflite, frames.numpy()))
     from_onnx = networks.run_onnx_all(made.onnx, frames.numpy())
@@ -68,7 +103,7 @@ def test_both_files_give_one_answer(built):
 
 
 def test_the_integer_reference_names_the_same_class(built):
-    _, _, _, made, frames = built
+    _, made, frames = built
     graph = made.graph
     from_onnx = networks.run_onnx_all(made.onnx, frames.numpy())
     expected = integer.run(graph, [frames.numpy()])
@@ -92,12 +127,14 @@ def test_the_integer_reference_names_the_same_class(built):
     ids=["floats", "transposes", "kernels", "pairs", "ratios", "scales"],
 )
 def test_structure(built, check):
-    found = check(built[3])
+    found = check(built[1])
     assert found.passed, found.detail
 
 
-def test_the_float_file_keeps_the_networks_numbers(built, tmp_path):
-    _, module, spec, _, frames = built
+@pytest.mark.parametrize("name", names(FLOAT))
+def test_the_float_file_keeps_the_networks_numbers(name, tmp_path):
+    module, spec = settled(name)
+    frames = frames_of(name, 16)
     model = to_onnx(folded(module, spec), torch.zeros((2, *spec.shape[1:])), "float")
     passes.clean(model)
     passes.pool_padding(model)

@@ -46,7 +46,7 @@ def test_20_000_altered_packages_are_refused_or_restore_the_original(seed, tmp_p
 
 
 @linux
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(10, 14))
 def test_many_more_altered_packages(seed, tmp_path):
     refused, restored = fuzz(seed, 20_000, tmp_path)

@@ -74,9 +74,13 @@ def test_quantized(network, tmp_path, form):
     )
     conversion = convert(target, tmp_path / "out.tflite", Wishes(samples=4))
     assert conversion.requantized == ()
-    assert row(conversion, IN_SOURCE, IN_ONNX).differing == 0
+    again = row(conversion, IN_SOURCE, IN_ONNX)
     quantized = not any(entry.operator == "Conv" for entry in conversion.in_float)
-    if quantized:  # a float Conv between quantizers has its weights quantized by the session
+    if not quantized:  # a transposed convolution that stays float is written as another sum
+        assert again.differing < 0.05 * again.values
+        assert round(again.max_lsb) <= 8
+    else:  # a float Conv between quantizers has its weights quantized by the session
+        assert again.differing == 0
         found = row(conversion, IN_TFLITE, IN_ONNX)
         in_steps = found.max_lsb is not None
         assert round(found.max_lsb) <= LSB[name] if in_steps else found.max_relative < 1e-6
