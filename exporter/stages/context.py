@@ -20,6 +20,7 @@ from exporter.errors import RecipeError
 from exporter.inputs import InputSpec
 from exporter.progress import Advance, Reporter
 from exporter.recipe import Recipe, resolve
+from exporter.stages.weights import load_weights
 from exporter.train.checkpoint import write_tensors
 from exporter.train.team import Team
 
@@ -183,55 +184,3 @@ def bar(advance: Advance, steps: Iterable[Any], note: str = "") -> Iterator[Any]
     for step in steps:
         yield step
         advance(1, note)
-
-
-def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read tensors from .safetensors, or a state dict from .pt/.pth without running any code.
-
-    Raises:
-        RecipeError: the file is missing, damaged, or holds something else.
-    """
-    import pickle
-
-    import safetensors
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise RecipeError(f"weights {path} are missing", found="no such file") from None
-    except (OSError, RuntimeError, pickle.UnpicklingError, safetensors.SafetensorError) as error:
-        raise RecipeError(
-            f"weights {path} cannot be read",
-            expected="a state dict saved by torch.save, or .safetensors",
-            found=str(error).splitlines()[0][:200],
-        ) from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not (isinstance(state, dict) and all(torch.is_tensor(v) for v in state.values())):
-        raise RecipeError(
-            f"weights {path} are no state dict",
-            expected="a dict of tensors by name",
-            found=type(state).__name__,
-            remedy="save it with torch.save(model.state_dict(), path)",
-        )
-    return state
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a state dict into a module.
-
-    Raises:
-        RecipeError: names or shapes do not fit; the first few are told.
-    """
-    try:
-        module.load_state_dict(load_tensors(path))
-    except RuntimeError as error:
-        lines = [line.strip() for line in str(error).splitlines()[1:4]]
-        raise RecipeError(
-            f"weights {path} do not fit the model",
-            found=" ".join(lines)[:400],
-            remedy="give the factory the arguments that the weights were trained with",
-        ) from None

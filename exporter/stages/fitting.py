@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 from exporter.compress import Compressor
 from exporter.compress.batch_norm import re_estimate
 from exporter.fit_recipe import FitSection
-from exporter.stages.context import Context, load_tensors, sample_of
+from exporter.stages.context import Context, sample_of
 from exporter.stages.watch import Watch
+from exporter.stages.weights import load_tensors
 from exporter.train import Checkpoints, FitSettings, Hooks, Teacher, fit, randomness
 from exporter.train.checkpoint import Part, Tensors
 from exporter.train.distill import cache_path, is_deterministic

@@ -9,10 +9,11 @@ from torch import nn
 from exporter.compress import Compressor, Plan, compress
 from exporter.quantize.fold import Grids
 from exporter.stages.channels import bare_module, narrow_and_fit, start_path
-from exporter.stages.context import Context, Figures, load_tensors, load_weights
+from exporter.stages.context import Context, Figures
 from exporter.stages.fitting import Subject, run_fit, settle_batch_norm, steps_of
 from exporter.stages.growth import Growth
 from exporter.stages.plans import levels_of, prune_plan
+from exporter.stages.weights import load_tensors, load_weights
 from exporter.train import evaluate
 
 

@@ -19,7 +19,8 @@ from exporter.progress import Silent
 from exporter.recipe import load_recipe
 from exporter.sensitivity import Wanted, run_sensitivity
 from exporter.stages import train
-from exporter.stages.context import Context, load_tensors
+from exporter.stages.context import Context
+from exporter.stages.weights import load_tensors
 
 
 def network() -> nn.Module:
