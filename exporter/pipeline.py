@@ -27,6 +27,7 @@ from exporter.stages import judge, quantize, ship, train
 from exporter.stages.channels import widths_path
 from exporter.stages.context import Context, Figures
 from exporter.stages.fitting import TRAINING_LOG, checkpoint_path
+from exporter.stages.network import check_network
 from exporter.stages.plans import check_layers
 from exporter.train.settings import computes_bf16
 from exporter.train.team import Team
@@ -100,6 +101,7 @@ def build(
     if team.main and not resume:
         (directory / TRAINING_LOG).unlink(missing_ok=True)
     _warn_of_slow_training(context)
+    check_network(context)
     check_layers(context)
     figures = _run_stages(context, Journal(directory, resume=resume))
     if not team.main:

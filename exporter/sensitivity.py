@@ -20,6 +20,7 @@ from exporter.report.sensitivity_plot import sensitivity_picture
 from exporter.report.svg import standalone
 from exporter.stages.channels import bare_module, start_path
 from exporter.stages.context import Context, sample_of
+from exporter.train import check_labels
 
 NAME: Final = "sensitivity"
 ALLOWED_LOSS: Final = 0.1
@@ -122,4 +123,6 @@ def _batches(context: Context, module: nn.Module, samples: int) -> list[Batch]:
             expected="outputs [N, classes] and labels [N]",
             found=str(tuple(outputs.shape)) if torch.is_tensor(outputs) else "several outputs",
         )
+    for _, labels in batches:
+        check_labels(outputs, labels)
     return batches

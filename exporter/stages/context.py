@@ -25,6 +25,8 @@ from exporter.train.checkpoint import write_tensors
 from exporter.train.team import Team
 
 Figures = dict[str, float]
+LABELLED = ("train", "test", "validation")
+"""Data sets whose labels are read."""
 
 
 @dataclass
@@ -142,8 +144,29 @@ class Context:
                 expected="a torch data set with at least one sample",
                 found=type(dataset).__name__,
             )
-        self.spec.check(sample_of(dataset[0])[None])
+        self._check_sample(dataset[0], f"[data] {name} '{factory_name}'", labelled=name in LABELLED)
         return dataset  # type: ignore[no-any-return]
+
+    def _check_sample(self, item: Any, called: str, *, labelled: bool) -> None:
+        """Refuse a data set by its first item."""
+        if labelled and not (isinstance(item, (tuple, list)) and len(item) == 2):
+            count = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+            raise RecipeError(
+                f"{called} gives samples without labels",
+                expected="pairs of (sample, label)",
+                found=f"{type(item).__name__}{count}",
+                remedy="give pairs; data without labels can only calibrate (calibration in [data])",
+            )
+        try:
+            sample = sample_of(item)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise RecipeError(
+                f"{called} gives samples that are no arrays",
+                expected="a tensor or a numpy array, or a pair of it and a label",
+                found=f"{type(item).__name__}: {str(error).splitlines()[0]}",
+                remedy="turn each sample into a tensor: torch.from_numpy(numpy.array(image))",
+            ) from None
+        self.spec.check(sample[None])
 
     def loader(self, name: str, *, shuffle: bool) -> DataLoader[Any]:
         """Batches of a data set; shuffled ones drop the last, smaller one."""

@@ -3,6 +3,7 @@
 from exporter.train.checkpoint import Checkpoints
 from exporter.train.distill import Teacher
 from exporter.train.fit import Hooks, Progress, evaluate, fit
+from exporter.train.labels import check_labels, cross_entropy
 from exporter.train.settings import FitSettings, computes_bf16
 from exporter.train.team import Team
 
@@ -13,7 +14,9 @@ __all__ = [
     "Progress",
     "Teacher",
     "Team",
+    "check_labels",
     "computes_bf16",
+    "cross_entropy",
     "evaluate",
     "fit",
 ]

@@ -17,6 +17,7 @@ from exporter.train import randomness
 from exporter.train.batch_norm import Synchronized, freeze
 from exporter.train.checkpoint import Checkpoints, Tensors, within
 from exporter.train.distill import Teacher
+from exporter.train.labels import check_classes, cross_entropy
 from exporter.train.order import Order, loader_of, seed_everything
 from exporter.train.settings import FitSettings
 from exporter.train.team import PATIENCE, Team
@@ -66,7 +67,7 @@ def fit(
     settings: FitSettings,
     *,
     to_model: ToModel,
-    loss: Loss = nn.functional.cross_entropy,
+    loss: Loss = cross_entropy,
     hooks: Hooks = Hooks(),
     checkpoints: Checkpoints | None = None,
     teacher: Teacher | None = None,
@@ -351,12 +352,16 @@ def evaluate(module: nn.Module, loader: Iterable[Any], to_model: ToModel) -> flo
     """Top-1 accuracy of a module in evaluation mode, in [0, 1].
 
     Neither the modes of its parts nor any random generator are changed.
+
+    Raises:
+        RecipeError: the module gives no classes, or the targets are none of them.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     correct = seen = 0
     with torch.no_grad(), evaluating(module), randomness.kept():
         for inputs, targets in loader:
-            predicted = module(to_model(inputs.to(device))).argmax(1).to("cpu")
-            correct += int((predicted == targets).sum())
+            outputs = module(to_model(inputs.to(device)))
+            check_classes(outputs, targets)
+            correct += int((outputs.argmax(1).to("cpu") == targets).sum())
             seen += len(targets)
     return correct / max(1, seen)
