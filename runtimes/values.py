@@ -134,12 +134,19 @@ def load_arrays(path: str) -> dict[str, Array]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("one array alone (npy)")
             return {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise EdgewrightError(
+            f"{path} is missing",
+            expected="an npz file of plain arrays",
+            found="no such file",
+            remedy="name another file; golden.npz is written by `edgewright run` and `export`",
+        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise EdgewrightError(
             f"{Path(path).name} cannot be read",
             expected="an npz file of plain arrays",
             found=str(error) or type(error).__name__,
-            remedy="build it again",
+            remedy="write it anew: numpy.savez(path, **{name: array}); or build again",
         ) from None
 
 

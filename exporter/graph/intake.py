@@ -119,6 +119,13 @@ def _parse(path: Path) -> Any:
                 remedy="keep the weights in external files beside it",
             )
         proto = onnx.load_model(path, load_external_data=False, format="protobuf")
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path} is missing",
+            expected="an .onnx file",
+            found="no such file",
+            remedy="name another file; torch.onnx.export(model, (example,), PATH) writes one",
+        ) from None
     except (OSError, google.protobuf.message.DecodeError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read as ONNX",

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def given_inputs(graph: Graph, path: Path) -> dict[str, Array]:
     """Inputs from an npz file with one array for each input name.
 
     Raises:
-        ModelError: it is damaged, an input is missing, or one has another shape.
+        EdgewrightError: it is missing or damaged, an input is missing, or one has another shape or
+            type.
     """
     arrays = load_arrays(str(path))
     for name in graph.inputs:
@@ -77,8 +79,28 @@ def given_inputs(graph: Graph, path: Path) -> dict[str, Array]:
                 f"the array for input '{name}' does not fit",
                 expected=f"[samples * {shape[0]}, {', '.join(map(str, shape[1:]))}]",
                 found=str(list(found)),
+                remedy="bring it to the shape that the source has, with the samples on axis 0",
             )
+        _check_type(name, arrays[name].dtype, tensor_type=graph.tensors[name].dtype)
     return {name: arrays[name] for name in graph.inputs}
+
+
+def _check_type(name: str, found: np.dtype[Any], *, tensor_type: np.dtype[Any]) -> None:
+    """Numbers of one kind, and small integers of one type: anything else means other values."""
+    if found.kind == tensor_type.kind and (found == tensor_type or tensor_type.itemsize > 1):
+        return
+    remedy = f"give the values that the model takes, as array.astype(numpy.{tensor_type})"
+    if tensor_type.kind == "f":
+        remedy = (
+            "give what the model was trained on: frames of 0 to 255 are often "
+            "array.astype(numpy.float32) / 255, less the mean and over the deviation"
+        )
+    raise ModelError(
+        f"the array for input '{name}' has another type",
+        expected=str(tensor_type),
+        found=str(found),
+        remedy=remedy,
+    )
 
 
 def _own_shape(graph: Graph, name: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from onnx_models import Qdq, products_saturate, random_integers, save, value, weights
 
 from exporter.convert import IN_ONNX, IN_SOURCE, IN_TFLITE, Wishes, convert
-from exporter.errors import CanonicalError, ModelError, UnsupportedError
+from exporter.errors import CanonicalError, EdgewrightError, ModelError, UnsupportedError
 
 X = [1, 3, 8, 8]
 
@@ -428,6 +428,8 @@ def test_given_inputs(tmp_path):
     [
         ({"z": np.zeros(X, np.float32)}, "no array for input 'x'"),
         ({"x": np.zeros((1, 3, 9, 8), np.float32)}, "does not fit"),
+        ({"x": np.zeros(X, np.uint8)}, r"float32\n(.|\n)*uint8\n(.|\n)*float32\) / 255"),
+        ({"x": np.zeros(X, bool)}, "another type"),
     ],
 )
 def test_given_inputs_that_do_not_fit(tmp_path, arrays, words):
@@ -436,6 +438,41 @@ def test_given_inputs_that_do_not_fit(tmp_path, arrays, words):
     np.savez(tmp_path / "given.npz", **arrays)
     with pytest.raises(ModelError, match=words):
         run(graph, tmp_path, [value("y", None)], wishes=Wishes(inputs=tmp_path / "given.npz"))
+
+
+def test_given_inputs_of_a_wider_float_type_are_taken(tmp_path):
+    graph = Qdq()
+    graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03, name="y")
+    np.savez(tmp_path / "given.npz", x=weights(3, *X[1:], scale=1.0).astype(np.float64))
+    wishes = Wishes(inputs=tmp_path / "given.npz")
+    assert run(graph, tmp_path, [value("y", None)], wishes=wishes).samples == 3
+
+
+@pytest.mark.parametrize(("kind", "fits"), [(np.uint8, True), (np.int8, False), (np.int64, False)])
+def test_given_integers_are_of_the_inputs_own_type(tmp_path, kind, fits):
+    graph = Qdq()
+    scale, point = graph.constant("s", np.float32(0.02)), graph.constant("p", np.uint8(128))
+    real = graph.node("DequantizeLinear", ["frames", scale, point], "x")
+    graph.quantize(convolution(graph, graph.quantize(real, 0.02)), 0.03, name="y")
+    frames = [value("frames", X, TensorProto.UINT8)]
+    np.savez(tmp_path / "given.npz", frames=np.ones((2, *X[1:]), kind))
+    wishes = Wishes(inputs=tmp_path / "given.npz")
+    if fits:
+        assert run(graph, tmp_path, [value("y", None)], frames, wishes).samples == 2
+        return
+    with pytest.raises(ModelError, match=r"uint8(.|\n)*astype\(numpy\.uint8\)"):
+        run(graph, tmp_path, [value("y", None)], frames, wishes)
+
+
+def test_missing_files_are_named(tmp_path):
+    graph = Qdq()
+    graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03, name="y")
+    with pytest.raises(EdgewrightError, match=r"absent\.npz is missing(.|\n)*to do:") as caught:
+        run(graph, tmp_path, [value("y", None)], wishes=Wishes(inputs=tmp_path / "absent.npz"))
+    assert "Errno" not in str(caught.value)
+    with pytest.raises(ModelError, match=r"absent\.onnx is missing(.|\n)*to do:") as caught:
+        convert(tmp_path / "absent.onnx", tmp_path / "out.tflite")
+    assert "Errno" not in str(caught.value)
 
 
 def test_node_names_of_a_nameless_model(tmp_path):
