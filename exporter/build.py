@@ -397,6 +397,13 @@ def load_json(path: Path, model: type[Model]) -> Model:
             found="no such file",
             remedy="run `edgewright run` or `edgewright export` first, or name another directory",
         ) from None
+    except NotADirectoryError:
+        raise BuildError(
+            f"{path.parent} is no build directory",
+            expected=f"a directory with {path.name}, as `edgewright run` leaves one",
+            found="a file",
+            remedy="name the directory; `edgewright inspect` shows a single file",
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise BuildError(f"{path} cannot be read", found=str(error)) from None
     try:

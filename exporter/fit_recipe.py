@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from exporter.build import Frozen
+from exporter.settings import FieldError
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -17,11 +18,20 @@ CountOrNone = Annotated[int, Field(ge=0)]
 
 
 def _callable_name(value: object) -> object:
+    file = (
+        re.fullmatch(r"(?:\./)?([\w./]+)\.py:([\w.]+)", value) if isinstance(value, str) else None
+    )
+    if file is not None:
+        name = f"{file[1].replace('/', '.')}:{file[2]}"
+        raise FieldError(NAMED, f'name the module, not its file: "{name}"')
     if not (isinstance(value, str) and re.fullmatch(r"[\w.]+:[\w.]+", value)):
-        raise ValueError('expected "package.module:callable"')
+        raise FieldError(
+            NAMED, 'write a function, such as data() in mine.py, and name it "mine:data"'
+        )
     return value
 
 
+NAMED: Final = 'expected "package.module:callable"'
 CallableName = Annotated[str, BeforeValidator(_callable_name)]
 
 

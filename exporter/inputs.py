@@ -57,8 +57,11 @@ class InputSpec:
             if values and len(values) not in (1, self.channels):
                 raise RecipeError(
                     f"[input] {name} does not fit the shape",
-                    expected=f"1 or {self.channels} values, one for each channel",
+                    expected="1 value, as there is 1 channel"
+                    if self.channels == 1
+                    else f"1 or {self.channels} values, one for each channel",
                     found=f"{len(values)} values",
+                    remedy=f"give one {name} for all channels, or one for each of the shape's",
                 )
         if any(not value > 0 for value in self.std):
             raise RecipeError("[input] std must be positive", found=str(list(self.std)))

@@ -24,7 +24,7 @@ from exporter.fit_recipe import (
     Share,
 )
 from exporter.inputs import InputSpec
-from exporter.settings import read_toml, validate
+from exporter.settings import FieldError, read_toml, validate
 
 
 def _automatic(value: object) -> object:
@@ -38,11 +38,17 @@ FloatLayers = Annotated[str | tuple[str, ...], BeforeValidator(_automatic)]
 
 def parse_shape(value: object) -> object:
     """Turn "1x3x224x224" or a list into a tuple of sizes."""
+    sizes: tuple[object, ...] = ()
     if isinstance(value, str) and re.fullmatch(r"\d+(x\d+)*", value):
-        return tuple(int(size) for size in value.split("x"))
+        sizes = tuple(int(size) for size in value.split("x"))
     if isinstance(value, (list, tuple)):
-        return tuple(value)
-    raise ValueError('expected a shape such as "1x3x224x224"')
+        sizes = tuple(value)
+    if len(sizes) != 4:
+        raise FieldError(
+            'expected a shape such as "1x3x224x224"',
+            "give four numbers: 1 x channels x height x width",
+        )
+    return sizes
 
 
 class ModelSection(Frozen):
@@ -270,12 +276,24 @@ def export_recipe(
     Raises:
         RecipeError: an option has the wrong form.
     """
-    lists = {key: [float(v) for v in image[key].split(",") if v] for key in ("mean", "std")}
+    lists = {key: _numbers(f"--{key}", image[key]) for key in ("mean", "std")}
     document: dict[str, Any] = {"name": name, "model": model, "input": image | lists, "data": data}
     document["quantize"] = quantize or {}
     recipe = validate(document, Recipe, Path("options"))
     recipe.input.spec()
     return recipe
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(value) for value in text.split(",") if value.strip()]
+    except ValueError:
+        raise RecipeError(
+            f"{option} holds no numbers",
+            expected="numbers with commas between them, such as 0.485,0.456,0.406",
+            found=text,
+            remedy="give one for all channels, or one for each",
+        ) from None
 
 
 def resolve(name: str, folder: Path | None = None) -> Callable[..., Any]:
@@ -293,10 +311,16 @@ def resolve(name: str, folder: Path | None = None) -> Callable[..., Any]:
         for part in attribute.split("."):
             target = getattr(target, part)
     except ModuleNotFoundError as error:
+        own = error.name is not None and f"{module_name}.".startswith(f"{error.name}.")
         raise RecipeError(
             f"'{name}' cannot be imported",
-            expected=f"a module {module_name} in {folder or Path.cwd()} or installed",
+            expected=f"a module {module_name} in {folder or Path.cwd()} or installed"
+            if own
+            else "",
             found=str(error),
+            remedy="run the command where the module is, or install its package"
+            if own
+            else f"install the package of {error.name}, which {module_name} imports",
         ) from None
     except AttributeError:
         raise RecipeError(

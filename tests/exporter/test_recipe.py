@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from exporter.errors import RecipeError
-from exporter.recipe import load_recipe, resolve
+from exporter.build import Manifest, load_json
+from exporter.errors import BuildError, RecipeError
+from exporter.recipe import export_recipe, load_recipe, resolve
 from exporter.starter import write_starter
 
 GOOD = """
@@ -45,6 +46,14 @@ def test_the_starter_is_a_valid_recipe(tmp_path):
         ("[data]", "[data]\nbatch_size = 0", "greater than or equal to 1"),
         ("[data]\n", "[data", "is not TOML"),
         ("[data]", "mean = [1.0, 2.0]\n[data]", "1 or 3 values"),
+        ('"1x3x32x24"', '"1x1x8x8"\nmean = [1.0, 2.0]', "1 value, as there is 1 channel"),
+        ('"1x3x32x24"', '"8x8"', r"found: +'8x8'\n(.|\n)*channels x height x width"),
+        ('"module:make"', '"a/module.py:make"', r'to do: .* not its file: "a\.module:make"'),
+        ('"module:data"', '"data.npz"', r"found: +'data\.npz'\n(.|\n)*to do: +write a function"),
+        ("shape", 'labels = "l.txt"\nshape', r"in \[input\](.|\n)*belongs to \[output\]"),
+        ("[data]", '[data]\nbudget = "b.toml"', r"belongs to the top, before"),
+        ("[input]", '[input]\nnames = ["a"]', r"belongs to \[output\]"),
+        ("[data]", "[prune]\nepochs = 1\nlr = 1\nramps = [{ at = 1 }]\n[data]", "unknown key 'at'"),
     ],
 )
 def test_mistakes_are_named(tmp_path, old, new, words):
@@ -61,6 +70,26 @@ def test_a_missing_callable_is_named(tmp_path):
         resolve("some_recipe_module:make", tmp_path)
     with pytest.raises(RecipeError, match="is not callable"):
         resolve("some_recipe_module:x", tmp_path)
+
+
+def test_a_package_that_the_users_module_lacks_is_named(tmp_path):
+    (tmp_path / "lacking_recipe_module.py").write_text("import no_such_package\n")
+    with pytest.raises(RecipeError, match="install the package of no_such_package") as caught:
+        resolve("lacking_recipe_module:make", tmp_path)
+    assert not caught.value.expected
+
+
+def test_options_that_are_no_numbers_are_named():
+    image = {"shape": "1x3x8x8", "dtype": "uint8", "mean": "0.5,a", "std": ""}
+    with pytest.raises(RecipeError, match=r"--mean holds no numbers(.|\n)*0\.5,a"):
+        export_recipe({"factory": "a:b"}, image, {"calibration": "a:c"}, "net")
+
+
+def test_a_file_in_place_of_a_build_directory_is_named(tmp_path):
+    (tmp_path / "net.tflite").touch()
+    with pytest.raises(BuildError, match=r"no build directory(.|\n)*edgewright inspect") as caught:
+        load_json(tmp_path / "net.tflite" / "manifest.json", Manifest)
+    assert "Errno" not in str(caught.value)
 
 
 def test_the_command_line_returns_2_and_one_message(tmp_path):
