@@ -58,7 +58,8 @@ def _print_layers(directory: Path, json: bool) -> None:
     path = directory / CERTIFICATE
     if path.is_file():
         certificate = load_json(path, Certificate)
-        save_json(path, certificate.model_copy(update={"layers": parity_rows(rows)}))
+        layers = parity_rows(rows, certificate.activations)
+        save_json(path, certificate.model_copy(update={"layers": layers}))
     if json:
         print(json_module.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:

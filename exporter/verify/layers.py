@@ -1,7 +1,8 @@
 """Layer by layer: where error enters, and whether each operator alone is the same in every runtime.
 
 - SQNR: the int8 network's values against the fp32 network's, so it holds all error up to there.
-- TFLite: each operator alone, from the reference's integers, in LiteRT with XNNPACK.
+- TFLite: each operator alone, from the reference's integers, in LiteRT with XNNPACK (int16: with
+  LiteRT's builtin kernels).
 - ONNX Runtime: the values inside the shipped file against the reference's.
 """
 
@@ -15,16 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from exporter.build import GOLDEN, MANIFEST, LayerParity, Manifest, load_json
+from exporter.build import GOLDEN, MANIFEST, Activations, LayerParity, Manifest, load_json
 from exporter.graph import integer
 from exporter.graph.layout import NHWC_OF_NCHW, PLAIN, image_tensors
 from exporter.graph.model import Array, Graph, Operator, Tensor
 from exporter.graph.read import load, read, read_file
 from exporter.progress import Reporter, Silent
+from exporter.verify.parity import ON_WIDE_KERNELS, ON_XNNPACK
 from runtimes.values import load_arrays
 
 SAMPLES = 16
-TFLITE = "LiteRT, XNNPACK"
 UNSIGNED_SHIFT = 128
 
 
@@ -88,12 +89,15 @@ def layer_errors(
     return sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
 
 
-def parity_rows(errors: list[LayerError]) -> tuple[LayerParity, ...]:
+def parity_rows(
+    errors: list[LayerError], activations: Activations = "int8"
+) -> tuple[LayerParity, ...]:
     """The operators alone in TFLite, as the certificate has them."""
+    runtime = ON_XNNPACK if activations == "int8" else ON_WIDE_KERNELS
     return tuple(
         LayerParity(
             layer=error.name,
-            runtime=TFLITE,
+            runtime=runtime,
             values=error.tflite.values,
             differing=error.tflite.differing,
             max_lsb=error.tflite.max_lsb,

@@ -32,9 +32,10 @@ ROUTES = (
     Route("LiteRT, builtin kernels", "tflite", "none", decides=False),
 )
 
+ON_WIDE_KERNELS = "LiteRT, builtin int16 kernels"
 WIDE_ROUTES = (
     Route("ONNX Runtime, float operators", "onnx"),
-    Route("LiteRT, builtin int16 kernels", "tflite"),
+    Route(ON_WIDE_KERNELS, "tflite"),
     Route("ONNX Runtime (.ort), float operators", "ort"),
 )
 """With int16 activations: XNNPACK has no kernels for them, ONNX Runtime no convolution."""

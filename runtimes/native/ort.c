@@ -62,6 +62,7 @@ static const char *dtype_of(int type, size_t *size) {
         case 1: return *size = 4, "float32";
         case 2: return *size = 1, "uint8";
         case 3: return *size = 1, "int8";
+        case 5: return *size = 2, "int16";
         case 6: return *size = 4, "int32";
         case 7: return *size = 8, "int64";
         case 10: return *size = 2, "float16";

@@ -8,6 +8,7 @@ import platform
 import subprocess
 
 import numpy as np
+import onnx.parser
 import pytest
 
 from devices.adb import open_adb
@@ -89,6 +90,20 @@ class TestHere:
     def test_floats_run_too(self, native, models):
         row = native.bench(models.float_onnx, seconds=0, min_runs=3).row
         assert row.artifact == "tiny.fp32.onnx"
+
+    def test_outputs_of_16_bits_come_back(self, native, tmp_path):
+        made = onnx.parser.parse_model(
+            """<ir_version: 10, opset_import: ["": 21]>
+            net (float[1, 4] x) => (int16[1, 4] y)
+            <float s = {0.001}, int16 z = {0}> { y = QuantizeLinear(x, s, z) }"""
+        )
+        path, given, saved = (tmp_path / name for name in ("n.onnx", "given.npz", "out.npz"))
+        onnx.save(made, path)
+        np.savez(given, **{"input.0": np.array([[1.0, -30.0, 0.25, 99.0]], np.float32)})
+        native.run(path, given, outputs=saved, feeding=Feeding())
+        with np.load(saved) as arrays:
+            assert arrays["output.0"].dtype == np.int16
+            np.testing.assert_array_equal(arrays["output.0"], [[1000, -30000, 250, 32767]])
 
     def test_there_is_no_profile_and_it_says_so(self, native, models):
         operators, notes = native.profile(models.int8_onnx)

@@ -129,6 +129,14 @@ def test_the_smoke_test_allows_what_the_certificate_does(exported):
     assert {row["limit_lsb"] for row in rows} == {certificate.within_lsb}
 
 
+def test_layers_are_compared_with_the_kernels_that_run(exported):
+    done = edgewright("verify", "out", "--layers", cwd=exported.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    layers = load_json(exported / "certificate.json", Certificate).layers
+    assert {row.runtime for row in layers} == {"LiteRT, builtin int16 kernels"}
+    assert max(row.max_lsb for row in layers) == 1
+
+
 def test_an_operator_over_its_bound_takes_the_acceptance_away(exported, monkeypatch):
     monkeypatch.setattr(wide, "DEFAULT_BOUND", 0)
     certificate = certify(exported)
