@@ -5,7 +5,8 @@ quantization, and its int8 .tflite (LiteRT with XNNPACK) and .onnx (ONNX Runtime
 emulated CPUs: x86-64 with AVX2 alone and with SSE4.2 alone, and the Arm cores of a Raspberry Pi 3,
 4 and 5. Weights are random, made lively (`examples.models.settle`); frames are random pictures.
 Values are compared with those that the .onnx gave here. --quick takes three networks. Results are
-written after every network, so a run that was cut short has fewer rows.
+written after every network, so a run that was cut short has fewer rows; --more goes on with the
+networks that the results lack (date and commit are then those of the last run).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.machine import this_machine
-from benchmarks.results import Value, arguments, publish
+from benchmarks.results import Value, arguments, load, publish
 from benchmarks.zoo import recipe_of
 
 if TYPE_CHECKING:
@@ -35,9 +36,13 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--network", action="append", choices=list(ZOO), help="all by default")
     parser.add_argument("--whole", action="store_true", help="not the narrow variants")
+    parser.add_argument("--more", action="store_true", help="the networks not yet in the results")
     options = parser.parse_args()
-    rows: list[Row] = []
+    rows: list[Row] = list(load("cpus", options.out).rows) if options.more else []
+    have = {row["network"] for row in rows}
     for name in options.network or (QUICK if options.quick else ZOO):
+        if name in have:
+            continue
         with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
             rows += measure(name, Path(folder), small=not options.whole)
         publish("cpus", rows, options)
