@@ -28,6 +28,9 @@ from exporter.quantize.scheme import (
     weight_scale,
 )
 
+LARGEST_BIAS = 2**30
+"""Steps: half of int32's range. Correction and training move biases, and must not leave it."""
+
 
 class _RoundToGrid(torch.autograd.Function):
     """Affine quantize and dequantize with a straight-through gradient inside the range."""
@@ -132,15 +135,24 @@ def needs_pair_rule(node: Node, weight: torch.Tensor) -> bool:
     return bool(groups == 1 or groups != weight.shape[0])
 
 
-def grid_for(weight: torch.Tensor, *, pair_rule: bool, short: bool = False) -> Grid:
+def grid_for(
+    weight: torch.Tensor,
+    *,
+    pair_rule: bool,
+    short: bool = False,
+    least: torch.Tensor | None = None,
+) -> Grid:
     """The grid of a weight that was trained without one (post-training quantization).
 
     Args:
         weight: [out, ...].
         pair_rule: as in `exporter.quantize.scheme.to_grid`.
         short: give scales short mantissas.
+        least: the smallest scales that there may be, [out].
     """
     scale = weight_scale(weight, pair_rule=pair_rule)
+    if least is not None:
+        scale = torch.maximum(scale, least)
     if short:
         scale = short_scale(scale, up=True)
     integers = to_grid(weight, scale, pair_rule=pair_rule).to(torch.int8)
@@ -153,7 +165,7 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
     graph = graph_module.graph
     for node in list(graph.nodes):
         if node.target in roles.WEIGHTED and not plan.stays_float(node):
-            _prepare_weight(graph_module, node, grids, plan.exact, plan.short_scales)
+            _prepare_weight(graph_module, node, grids, plan)
     for group in plan.groups:
         for node in group.members:
             if group.scale is None:
@@ -167,20 +179,31 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
     return graph_module
 
 
-def _prepare_weight(
-    graph_module: GraphModule, node: Node, grids: Grids, exact: bool, short_scales: bool
-) -> None:
+def _least_scale(graph_module: GraphModule, node: Node, plan: Plan) -> torch.Tensor | None:
+    """The weight scales [out] at which a layer's int32 biases take half of their range.
+
+    With int16 values, whose steps are 256 times finer, a channel of small weights needs it. Such
+    weights become few steps, or none: beside the bias they are next to nothing.
+    """
+    bias = parameter_of(graph_module, argument(node, 2))
+    if plan.activations != "int16" or bias is None:
+        return None
+    return bias.detach().abs() / (plan.group_of[node.args[0]].step * LARGEST_BIAS)
+
+
+def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: Plan) -> None:
     weight_node = node.args[1]
     weight = parameter_of(graph_module, weight_node)
     if weight is None or not isinstance(weight_node, Node):
         return
     name = str(weight_node.target)
-    pair_rule = exact and needs_pair_rule(node, weight)
+    pair_rule = plan.exact and needs_pair_rule(node, weight)
     # The weights of a mean or of padding are exact as they are, and must stay so.
-    short = short_scales and isinstance(weight, nn.Parameter)
+    short = plan.short_scales and isinstance(weight, nn.Parameter)
     grid = grids.get(name)
     if grid is None:
-        grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short)
+        least = _least_scale(graph_module, node, plan)
+        grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short, least=least)
     elif short:
         grid = replace(grid, scale=short_scale(grid.scale, up=False))
     grids[name] = grid

@@ -159,6 +159,31 @@ def test_float_inputs_and_outputs(tmp_path):
     assert np.abs(from_onnx - real).max() <= largest * 0.05
 
 
+class Small(nn.Module):
+    """A channel of small weights with a bias of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, 2, 1)
+        with torch.no_grad():
+            self.conv.weight[2] *= 1e-5
+            self.conv.bias[2] = 1.0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+def test_the_bias_of_a_channel_of_small_weights_fits_int32(tmp_path):
+    torch.manual_seed(1)
+    made = networks.make(Small().eval(), tmp_path, calibration=WIDE)
+    conv = next(operator for operator in made.graph.operators if operator.kind == "Conv")
+    bias = made.graph.tensors[conv.inputs[2]]
+    assert 2**29 < abs(int(bias.data[2])) <= 2**30
+    output = made.graph.tensors[conv.outputs[0]].quantization
+    found = networks.run_tflite(made.tflite, FRAMES)[..., 2] * float(output.scale)
+    np.testing.assert_allclose(found, 1.0, atol=1e-3)
+
+
 def test_frames_need_a_zero_point_of_their_own():
     model = ir.from_onnx_text(
         """<ir_version: 10, opset_import: ["": 21]>
