@@ -10,13 +10,16 @@ has none but around operators that both runtimes compute alike in float alone; "
 for the reason given. `differing` are output values of our .onnx in ONNX Runtime against our .tflite
 in LiteRT, `checks` the certificate's checks that failed. Every int8 .tflite of ours also runs in
 TensorFlow's interpreter and in tflite-runtime 2.14; shares are of output values equal to LiteRT's.
-`latency_ratio` is ours over the peer's in LiteRT, in turns. The last rows count: of the models that
-any peer converts to full int8, how many this project does. Results are written after each model.
+`latency_ratio` is ours over the peer's in LiteRT, in turns; `load` the machine's: above its number
+of cores the ratio means little. The last rows count: of the models that any peer converts to full
+int8, how many this project does. Results are written after each model; --more goes on with those
+that they lack (date and commit are then those of the last run).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -30,7 +33,7 @@ from benchmarks.corpus_models import Ready, Source, prepared, sources
 from benchmarks.environments import PEERS, python_of, versions_of
 from benchmarks.paired import interleaved, timed
 from benchmarks.process import CommandError, Cost, measure
-from benchmarks.results import Value, arguments, publish
+from benchmarks.results import Value, arguments, load, publish
 from benchmarks.routes import (
     LITERT,
     ONNX2TF,
@@ -60,7 +63,7 @@ INTERPRETERS: Final = {
 }
 KEYS: Final = (
     *("model", "origin", "route", "peer", "int8", "cpu_s", "peak_rss_mb", "file_bytes"),
-    *("latency_ratio", "values", "differing", "max_lsb", "checks"),
+    *("latency_ratio", "load", "values", "differing", "max_lsb", "checks"),
     *(f"{name}{part}" for name in INTERPRETERS for part in ("_share", "_max_lsb")),
     "failed",
 )
@@ -76,19 +79,23 @@ def main() -> None:
 
     parser = arguments(__doc__)
     parser.add_argument("--model", action="append", metavar="NAME", help="by name; all by default")
+    parser.add_argument("--more", action="store_true", help="the models not yet in the results")
     options = parser.parse_args()
     names = options.model or (QUICK if options.quick else None)
     environments = ("litert", "onnx2tf", "ptq", *INTERPRETERS, "corpus")
     versions = {n: v for e in environments for n, v in versions_of(e).items()}
     peers = {f"{name} (peers)": version for name, version in versions.items()}
     rows: list[Row] = []
+    if options.more:
+        rows = [row for row in load("corpus", options.out).rows if "model" in row]
+    have = {row["model"] for row in rows}
     for name, entry in ZOO.items():
-        if names is None or name in names:
+        if name not in have and (names is None or name in names):
             with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
                 rows += network_rows(name, entry, Path(folder))
             publish("corpus", [*rows, *counts(rows)], options, versions=peers)
     for source in sources():
-        if names is None or source.name in names:
+        if source.name not in have and (names is None or source.name in names):
             with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
                 rows += package_rows(source, Path(folder))
             publish("corpus", [*rows, *counts(rows)], options, versions=peers)
@@ -166,6 +173,7 @@ def _rows(model: str, origin: str, made: list[Made], folder: Path) -> list[Row]:
     ratios = _latency_ratios(made)
     for row, one in zip(rows, made, strict=True):
         row["latency_ratio"] = ratios.get(one.route)
+        row["load"] = os.getloadavg()[0] if ratios else None
     rows[0] |= _elsewhere(made[0], folder)
     return rows
 
