@@ -6,7 +6,9 @@ on the same frames: KL(fp32 || int8) of the class probabilities, signal to quant
 logits, and how often both name the same class. Costs are of the route in a process of its own: ours
 from the PyTorch module to .onnx and .tflite; the peers' from the fp32 ONNX file to theirs, with
 what torch.onnx.export cost before (a row of its own) added in `total_cpu_s`. Peers have their own
-environment (benchmarks/peers/ptq.txt, in .venvs/ptq).
+environment (benchmarks/peers/ptq.txt), which the script makes. Latencies are of one frame on one
+thread, one file after the other: `latency_ms_p50` of the .onnx, `tflite_latency_ms_p50` of our
+.tflite in LiteRT. In the row of int16 the values between operators are int16, the weights int8.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.environments import python_of, versions_of
 from benchmarks.photographs import photographs
 from benchmarks.process import Cost, measure
 from benchmarks.results import ROOT, Value, arguments, publish
@@ -32,10 +35,10 @@ MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
 PHOTOGRAPHS: Final = 100
 QUICK_PHOTOGRAPHS: Final = 24
-PEERS: Final = ROOT / ".venvs" / "ptq" / "bin" / "python"
 EXAMPLE: Final = ROOT / "examples" / "mobilenet_v2"
 TIMEOUT_S: Final = 1800.0
 BATCH: Final = 10
+TFLITE_FRAMES: Final = 20
 
 OURS: Final[dict[str, dict[str, Any]]] = {
     "min/max alone": {},
@@ -43,6 +46,7 @@ OURS: Final[dict[str, dict[str, Any]]] = {
     "equalized, biases corrected": {"equalize": True, "biases": True},
     "equalized, rounded, biases corrected": {"equalize": True, "rounding": True, "biases": True},
     "best": {"method": "best"},
+    "int16, min/max, biases corrected": {"activations": "int16", "biases": True},
 }
 """What `exporter.quantize.quantize.Calibration` is given."""
 
@@ -92,13 +96,28 @@ class Judge:
             found = dequantized(path, found)
         noise = ((found - self.logits) ** 2).sum()
         real, int8 = log_probabilities(self.logits), log_probabilities(found)
+        beside = path.with_suffix(".tflite")
         return {
             "kl": round(float((np.exp(real) * (real - int8)).sum(1).mean()), 4),
             "sqnr_db": None if not noise else sqnr_db(self.logits, noise),
             "agreement": float((found.argmax(1) == self.logits.argmax(1)).mean()),
             "latency_ms_p50": 1e3 * statistics.median(times),
+            "tflite_latency_ms_p50": self.tflite_ms(beside) if beside.exists() else None,
             "file_bytes": path.stat().st_size,
         }
+
+    def tflite_ms(self, path: Path) -> float:
+        """The median latency of one frame in LiteRT on one thread, ms."""
+        from runtimes.backend import open_model
+
+        model, times = open_model(path), []
+        for frame in self.frames[:TFLITE_FRAMES]:
+            model.set_inputs([frame[None]])
+            start = time.perf_counter()
+            model.invoke()
+            times.append(time.perf_counter() - start)
+        model.close()
+        return 1e3 * statistics.median(times)
 
 
 def open_session(path: Path) -> Any:
@@ -117,7 +136,7 @@ def normalised(frames: np.ndarray) -> np.ndarray:
 
 
 def dequantized(path: Path, integers: np.ndarray) -> np.ndarray:
-    """Our files' integers (uint8) as reals."""
+    """Our files' integers as reals."""
     scale, zero_point = json.loads((path.parent / SCALE).read_text(encoding="ascii"))
     reals: np.ndarray = scale * (integers - zero_point)
     return reals
@@ -162,12 +181,14 @@ def compare(
         cost = export(out, calibration, folder / "frames.npy")
         row: Row = {"method": f"edgewright, {name}", "peer": False}
         rows.append(row | judge.figures(out / "net.int8.onnx") | costs(cost, 0.0))
-    versions = peer_versions()
-    for name, method in PEER_METHODS.items() if versions else ():
+    python = python_of("ptq")
+    if python is None:
+        return rows, {}
+    for name, method in PEER_METHODS.items():
         target = folder / f"{method}.onnx"
         script_path = ROOT / "benchmarks" / "peers" / "ptq_peer.py"
         argv: list[str | Path] = [
-            PEERS,
+            python,
             script_path,
             method,
             real,
@@ -177,7 +198,7 @@ def compare(
         cost = measure(argv, timeout_s=TIMEOUT_S, env=environment())
         row = {"method": name, "peer": True}
         rows.append(row | judge.figures(target) | costs(cost, exported.cpu_s))
-    return rows, versions
+    return rows, {f"{name} (peers)": version for name, version in versions_of("ptq").items()}
 
 
 def fp32_logits(path: Path, frames: np.ndarray) -> np.ndarray:
@@ -217,17 +238,20 @@ def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     ).graph_module
     finished, _ = finish(prepared)
     model = to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
-    graph = canonicalise(model, dtype="uint8", integer_outputs=True)
+    graph = canonicalise(
+        model, dtype="uint8", integer_outputs=True, frame_zero_point=spec.frame_zero_point
+    )
     (folder / "net.int8.tflite").write_bytes(lower(graph))
     ir.save(qdq.lower(model), folder / "net.int8.onnx", format="protobuf")
-    quantization = graph.tensors[graph.outputs[0]].quantization
-    assert quantization is not None
-    scale = [float(quantization.scale), int(quantization.zero_point) + 128]
+    output = graph.tensors[graph.outputs[0]]
+    assert output.quantization is not None
+    shift = 128 if output.dtype == np.int8 else 0  # ONNX Runtime's file has uint8 for int8
+    scale = [float(output.quantization.scale), int(output.quantization.zero_point) + shift]
     (folder / SCALE).write_text(json.dumps(scale), encoding="ascii")
 
 
 def environment() -> dict[str, str]:
-    """This process's, on one thread, with with modules found in the project."""
+    """This process's, on one thread, with modules found in the project."""
     paths = os.pathsep.join(map(str, (ROOT, EXAMPLE)))
     return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
 
@@ -239,22 +263,6 @@ def costs(cost: Cost, before_cpu_s: float) -> Row:
         "total_cpu_s": cost.cpu_s + before_cpu_s,
         "peak_rss_mb": cost.peak_rss_bytes / 1e6,
     }
-
-
-def peer_versions() -> dict[str, str]:
-    """Versions in the peers' environment; nothing, with a line on stderr, where there is none."""
-    if not PEERS.exists():
-        print(
-            f"SKIPPED the peers: {PEERS} is not here; see benchmarks/peers/ptq.txt", file=sys.stderr
-        )
-        return {}
-    code = (
-        "from importlib.metadata import version as v\n"
-        "print(*(f'{n}={v(n)}' for n in ('nncf', 'onnxruntime')))"
-    )
-    done = measure([PEERS, "-c", code], timeout_s=60.0)
-    pairs = (pair.partition("=") for pair in done.stdout.split())
-    return {f"{name} (peers)": version for name, _, version in pairs}
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ PTQ_COLUMNS: Final = (
     "sqnr_db",
     "agreement",
     "latency_ms_p50",
+    "tflite_latency_ms_p50",
     "total_cpu_s",
     "peak_rss_mb",
 )
