@@ -71,9 +71,10 @@ def build_rows(evidence: Evidence) -> tuple[SummaryRow, ...]:
     return tuple(_row(evidence, artifact) for artifact in artifacts if artifact is not None)
 
 
-def label(artifact: Artifact) -> str:
-    """A file in words: `int8 · TFLite`."""
-    return f"{artifact.precision} · {_FORMATS[artifact.format]}"
+def label(artifact: Artifact, activations: str = "int8") -> str:
+    """A file in words: `int8 · TFLite`; `int16x8 · TFLite` where its values are int16."""
+    wide = artifact.precision == "int8" and activations == "int16"
+    return f"{'int16x8' if wide else artifact.precision} · {_FORMATS[artifact.format]}"
 
 
 def representative(evidence: Evidence, artifact: Artifact) -> BenchRow | None:
@@ -100,7 +101,7 @@ def _row(evidence: Evidence, artifact: Artifact) -> SummaryRow:
     package = artifact.package.bytes if artifact.package is not None else None
     reference = evidence.reference(artifact)
     return SummaryRow(
-        label=label(artifact),
+        label=label(artifact, evidence.manifest.activations),
         artifact=file_name(artifact),
         accuracy=accuracy.accuracy if accuracy is not None else None,
         drop_pt=accuracy.drop_pt if accuracy is not None else None,

@@ -230,6 +230,6 @@ def _speed_figures(shipped: Sequence[SummaryRow]) -> list[Figure]:
     if not timed:
         return []
     fastest = min(timed, key=lambda row: row.p50_ms or 0.0)
-    runtime = fastest.label.removeprefix("int8 · ")
+    runtime = fastest.label.rpartition(" · ")[2]
     time = time_text(fastest.p50_ms, steady=fastest.steady)
     return [Figure(time, f"median time in {runtime} on {fastest.device}")]

@@ -105,6 +105,18 @@ def test_the_certificate_says_what_runs_and_how_far_the_files_are_apart(exported
     assert all(check.passed for check in certificate.checks)
 
 
+def test_the_table_and_the_page_say_what_the_values_are(exported):
+    from exporter.report.summary import summary_rows
+
+    assert [row.label for row in summary_rows(exported)] == [
+        "fp32 · ONNX Runtime",
+        "int16x8 · TFLite",
+        "int16x8 · ONNX Runtime",
+    ]
+    page = (exported / "report.html").read_text(encoding="utf-8")
+    assert "int16x8 · TFLite" in page
+
+
 def test_verify_shows_the_difference_and_accepts_it(exported):
     done = edgewright("verify", "out", cwd=exported.parent)
     assert done.returncode == 0, done.stdout + done.stderr
