@@ -27,7 +27,7 @@ from exporter.compress.batch_norm import re_estimate
 from exporter.compress.codebook import CodeBook
 from exporter.compress.coded_size import CodedSize, coded_size, weights_of
 from exporter.compress.criteria import criterion_of
-from exporter.compress.layer import CLASSES, Layer
+from exporter.compress.layer import CLASSES, Layer, layers_by_weight
 from exporter.compress.levels import layer_step
 from exporter.compress.magnitude import check_finite, layer_masks
 from exporter.compress.names import check_exempt, values_by_layer
@@ -286,20 +286,17 @@ class Compressor:
 
 def _layers_of(model: nn.Module, exempt: tuple[str, ...]) -> dict[str, Layer]:
     """The layers that take part, by the name of their weight."""
-    found = {name: m for name, m in model.named_modules() if type(m) in CLASSES}
+    found = [name for name, module in model.named_modules() if type(module) in CLASSES]
     check_exempt(found, exempt)
     layers: dict[str, Layer] = {}
-    names: dict[int, str] = {}
-    kept = {id(found[name].weight) for name in exempt}
-    for name, module in found.items():
-        weight: Any = module.weight
-        if id(weight) in kept or not weight.requires_grad:
+    for sharing in layers_by_weight(model):
+        if sharing.keys() & set(exempt):
             continue
-        if id(weight) in names:
-            layers[names[id(weight)]].tie(f"{name}.weight", module)
-            continue
-        names[id(weight)] = f"{name}.weight" if name else "weight"
-        layers[names[id(weight)]] = Layer(names[id(weight)], module)
+        (name, module), *others = sharing.items()
+        weight = f"{name}.weight" if name else "weight"
+        layers[weight] = Layer(weight, module)
+        for name, module in others:
+            layers[weight].tie(f"{name}.weight", module)
     if not layers:
         raise RecipeError(
             "no layer is left to compress",

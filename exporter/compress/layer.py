@@ -124,3 +124,15 @@ CLASSES: dict[type[nn.Module], Any] = {
     nn.Conv2d: _CompressedConv2d,
     nn.Linear: _CompressedLinear,
 }
+
+
+def layers_by_weight(model: nn.Module) -> list[dict[str, Any]]:
+    """The layers that compression takes: modules by name, those that share a weight together.
+
+    Frozen weights are left out.
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for name, module in model.named_modules():
+        if type(module) in CLASSES and module.weight.requires_grad:  # type: ignore[union-attr]
+            found.setdefault(id(module.weight), {})[name] = module
+    return list(found.values())

@@ -18,7 +18,7 @@ from torch import nn
 
 from exporter.build import Frozen
 from exporter.compress.coded_size import Weight, shipped_integers
-from exporter.compress.layer import CLASSES
+from exporter.compress.layer import layers_by_weight
 from exporter.compress.levels import layer_step, to_levels
 from exporter.compress.magnitude import check_finite, layer_masks
 from exporter.modules import evaluating
@@ -109,12 +109,8 @@ def scan(
 
 
 def prunable(model: nn.Module) -> dict[str, Any]:
-    """The layers that `compress` takes, by name; of those that share a weight the first."""
-    found: dict[int, tuple[str, Any]] = {}
-    for name, module in model.named_modules():
-        if type(module) in CLASSES and module.weight.requires_grad:  # type: ignore[union-attr]
-            found.setdefault(id(module.weight), (name, module))
-    return dict(found.values())
+    """The layers that compression takes, by name; of those that share a weight the first."""
+    return dict(next(iter(sharing.items())) for sharing in layers_by_weight(model))
 
 
 @torch.no_grad()
