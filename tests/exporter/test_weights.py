@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from exporter.errors import RecipeError
-from exporter.stages.context import load_tensors
+from exporter.stages.weights import load_tensors
 
 STATE = {"weight": torch.ones(2, 3)}
 

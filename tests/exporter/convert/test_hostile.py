@@ -293,7 +293,7 @@ def test_target_of_an_unknown_format(tmp_path, suffix):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(ModelError, match="cannot be read as ONNX"):
+    with pytest.raises(ModelError, match="is missing"):
         convert(tmp_path / "gone.onnx", tmp_path / "out.tflite", QUICK)
 
 
