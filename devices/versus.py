@@ -113,9 +113,10 @@ def merged(turns: Sequence[Benched]) -> Benched:
     def highest(name: str) -> int:
         return max(int(getattr(row, name)) for row in rows)
 
-    def union(name: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(item for row in rows for item in getattr(row, name)))
-
+    # Each reason stays with its remedy, which may be that of another reason as well.
+    problems = dict.fromkeys(
+        pair for row in rows for pair in zip(row.reasons, row.remedies, strict=True)
+    )
     row = dataclasses.replace(
         rows[0],
         samples_ms=samples_ms,
@@ -130,9 +131,9 @@ def merged(turns: Sequence[Benched]) -> Benched:
         settled=all(row.settled for row in rows),
         valid=all(row.valid for row in rows),
         watched=tuple(look for row in rows for look in row.watched),
-        notes=union("notes"),
-        reasons=union("reasons"),
-        remedies=union("remedies"),
+        notes=tuple(dict.fromkeys(note for row in rows for note in row.notes)),
+        reasons=tuple(reason for reason, _ in problems),
+        remedies=tuple(remedy for _, remedy in problems),
         rounds=len(rows),
     )
     report: BenchReport = dataclasses.replace(turns[0].report, row=row)

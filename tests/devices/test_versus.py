@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.session import Session
-from devices.versus import LEAST_ROUNDS, bench_in_turns, median_interval
+from devices.versus import LEAST_ROUNDS, bench_in_turns, median_interval, merged
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,26 @@ def test_files_take_turns_in_fresh_processes(session, models, monkeypatch):
 
 def test_merging_keeps_every_sample_and_the_highest_peak(session, models):
     turns = [session.bench(models.int8_tflite, seconds=0, min_runs=4) for _ in range(2)]
-    from devices.versus import merged
-
     row = merged(turns).row
     rows = [turn.row for turn in turns]
     assert row.samples_ms == tuple(itertools.chain(*(one.samples_ms for one in rows)))
     assert row.peak_inference_bytes == max(one.peak_inference_bytes for one in rows)
     assert row.warmup_runs == sum(one.warmup_runs for one in rows)
     assert row.valid == all(one.valid for one in rows)
+
+
+def test_merging_keeps_each_reason_with_its_remedy(session, models):
+    turn = session.bench(models.int8_tflite, seconds=0, min_runs=4)
+    problems = [
+        (("1.7 cores are busy",), ("wait",)),
+        (("1.9 cores are busy", "it is hot"), ("wait", "cool it")),
+        (("1.7 cores are busy",), ("wait",)),
+    ]
+    turns = []
+    for reasons, remedies in problems:
+        row = dataclasses.replace(turn.row, valid=False, reasons=reasons, remedies=remedies)
+        report = dataclasses.replace(turn.report, row=row)
+        turns.append(dataclasses.replace(turn, report=report))
+    row = merged(turns).row
+    assert row.reasons == ("1.7 cores are busy", "1.9 cores are busy", "it is hot")
+    assert row.remedies == ("wait", "wait", "cool it")
