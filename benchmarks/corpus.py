@@ -22,7 +22,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +30,7 @@ import numpy as np
 
 from benchmarks.corpus_models import Ready, Source, prepared, sources
 from benchmarks.environments import PEERS, python_of, versions_of
-from benchmarks.paired import interleaved, timed
+from benchmarks.paired import interleaved
 from benchmarks.process import CommandError, Cost, measure
 from benchmarks.results import Value, arguments, load, publish
 from benchmarks.routes import (
@@ -46,7 +45,7 @@ from benchmarks.routes import (
     prepare,
     reason_of,
 )
-from benchmarks.runner import repeated
+from benchmarks.runner import float_tensors, turn_of
 
 if TYPE_CHECKING:
     from examples.models.entry import Entry
@@ -199,10 +198,7 @@ def is_full_int8(path: Path) -> bool:
     """Whether no float tensor lies between the operators of a .tflite, but at its ends."""
     from exporter.tflite.reader import read_tflite
 
-    file = read_tflite(path)
-    ends = {*file.inputs, *file.outputs}
-    inner = [t for i, t in enumerate(file.tensors) if i not in ends]
-    return not any(t.dtype is not None and t.dtype.kind == "f" for t in inner)
+    return float_tensors(read_tflite(path)) == 0
 
 
 def _certified(canonical: Path, files: tuple[Path, ...], frames: np.ndarray) -> Row:
@@ -286,19 +282,10 @@ def _latency_ratios(made: list[Made]) -> dict[str, float]:
     files = {one.route: path for one in made for path in one.files if path.suffix == ".tflite"}
     if OURS not in files or len(files) < 2:
         return {}
-    rounds = interleaved({route: _turn(path) for route, path in files.items()}, ROUNDS)
+    loaded = {route: _with_random_inputs(path)[0] for route, path in files.items()}
+    turns = {route: turn_of(one.invoke, TURN_S) for route, one in loaded.items()}
+    rounds = interleaved(turns, ROUNDS)
     return {route: rounds.ratio(OURS, route).value for route in files.keys() - {OURS}}
-
-
-def _turn(path: Path) -> Any:
-    """A measure of one call in seconds, over about `TURN_S`."""
-    interpreter, _ = _with_random_inputs(path)
-    interpreter.invoke()
-    start = time.perf_counter()
-    interpreter.invoke()
-    count = max(1, round(TURN_S / (time.perf_counter() - start)))
-    call = timed(repeated(interpreter.invoke, count))
-    return lambda: call() / count
 
 
 def _with_random_inputs(path: Path) -> tuple[Any, dict[str, np.ndarray]]:

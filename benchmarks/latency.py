@@ -15,19 +15,18 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.environments import versions_of
-from benchmarks.paired import Rounds, interleaved, timed
+from benchmarks.paired import Rounds, interleaved
 from benchmarks.results import Value, arguments, publish
 from benchmarks.routes import OURS, PLAIN, ROUTES, Bench, Made, export_fp32, make, prepare
-from benchmarks.runner import FileRunner, Quantization, fidelity, repeated
+from benchmarks.runner import FileRunner, Quantization, fidelity, float_tensors, turn_of
 
 if TYPE_CHECKING:
-    from exporter.tflite.reader import TfliteFile
+    pass
 
 NETWORKS: Final = (
     "mobilenet_v2",
@@ -104,12 +103,7 @@ def _times(bench: Bench, runners: Mapping[str, FileRunner], rounds: int) -> Roun
     calls = {}
     for route, runner in runners.items():
         runner.set_input(runner.takes(bench.frames[:1]))
-        runner.invoke()
-        start = time.perf_counter()
-        runner.invoke()
-        count = max(1, round(TURN_S / (time.perf_counter() - start)))
-        call = timed(repeated(runner.invoke, count))
-        calls[route] = lambda call=call, count=count: call() / count
+        calls[route] = turn_of(runner.invoke, TURN_S)
     return interleaved(calls, rounds)
 
 
@@ -152,11 +146,8 @@ def _structure(path: Path) -> tuple[int | None, int | None]:
         return None, None
     from exporter.tflite.reader import read_tflite
 
-    file: TfliteFile = read_tflite(path)
-    ends = {*file.inputs, *file.outputs}
-    inner = [t for i, t in enumerate(file.tensors) if i not in ends]
-    floats = sum(1 for t in inner if t.dtype is not None and t.dtype.kind == "f")
-    return floats, sum(operator.code == "TRANSPOSE" for operator in file.operators)
+    file = read_tflite(path)
+    return float_tensors(file), sum(operator.code == "TRANSPOSE" for operator in file.operators)
 
 
 if __name__ == "__main__":

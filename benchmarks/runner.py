@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.paired import Measure, timed
 from benchmarks.routes import reals
+
+if TYPE_CHECKING:
+    from exporter.tflite.reader import TfliteFile
 
 Quantization = tuple[float, int]
 
@@ -140,3 +145,20 @@ def repeated(call: Callable[[], Any], times: int) -> Callable[[], None]:
             call()
 
     return run
+
+
+def turn_of(invoke: Callable[[], Any], turn_s: float) -> Measure:
+    """A measure of one call in seconds, over as many calls as take about `turn_s`."""
+    invoke()
+    start = time.perf_counter()
+    invoke()
+    count = max(1, round(turn_s / (time.perf_counter() - start)))
+    call = timed(repeated(invoke, count))
+    return lambda: call() / count
+
+
+def float_tensors(file: TfliteFile) -> int:
+    """How many float tensors lie between the operators of a .tflite, its ends left out."""
+    ends = {*file.inputs, *file.outputs}
+    inner = [tensor for index, tensor in enumerate(file.tensors) if index not in ends]
+    return sum(t.dtype is not None and t.dtype.kind == "f" for t in inner)

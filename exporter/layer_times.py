@@ -54,7 +54,6 @@ class Conditions:
     runtime: Runtime = "tflite"
     threads: int = 1
     seconds: float = 0.5
-    shares: Sequence[float] = SHARES
 
 
 def grid_of(
@@ -98,6 +97,7 @@ def measure_layers(
     session: Session,
     module: nn.Module,
     spec: InputSpec,
+    grid: Sequence[SingleLayer],
     conditions: Conditions,
     advance: Advance = lambda done, note: None,
 ) -> tuple[LayerTimes, list[Benched]]:
@@ -107,19 +107,18 @@ def measure_layers(
         session: the device.
         module: before channel pruning; its weights do not matter.
         spec: its input.
+        grid: the layers to measure, from `grid_of`.
         conditions: how.
-        advance: told of every file; there are `len(grid_of(...)) + 1`.
+        advance: told of every file; there are `len(grid) + 1`.
 
     Returns:
         The table, and what the device said of each file, the whole network's first: a measurement
         may not be valid.
 
     Raises:
-        RecipeError: see `grid_of`.
         UnsupportedError: the network has no int8 form.
         DeviceError: the device failed.
     """
-    grid = grid_of(module, torch.zeros(spec.shape), conditions.shares)
     benched, rows = [], []
     with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
         folder = Path(name)

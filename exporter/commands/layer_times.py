@@ -55,13 +55,13 @@ def layer_times(
     reporter = Bars(console(stderr=True))
     context = Context(load_recipe(recipe), recipe.resolve().parent, Path("build"), reporter)
     module, spec = context.module(), context.spec
-    conditions = Conditions(runtime.value, threads, seconds, numbers(shares))
-    count = len(grid_of(module, torch.zeros(spec.shape), conditions.shares)) + 1
+    conditions = Conditions(runtime.value, threads, seconds)
+    grid = grid_of(module, torch.zeros(spec.shape), numbers(shares))
     with (
         find_device(device, load_devices(devices)).open() as session,
-        reporter.stage("layer times", count) as advance,
+        reporter.stage("layer times", len(grid) + 1) as advance,
     ):
-        times, benched = measure_layers(session, module, spec, conditions, advance)
+        times, benched = measure_layers(session, module, spec, grid, conditions, advance)
     save_json(output, times)
     _print(times, benched)
     typer.echo(f"wrote {output}: name it as `times`, beside `target_ms`, in [channels]")
