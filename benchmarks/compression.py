@@ -75,7 +75,9 @@ class Network:
 
 TEN: Final = {"num_classes": 10}
 NETWORKS: Final[dict[str, Network]] = {
-    "ResNet-20": Network("fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, ladder=True),
+    "ResNet-20": Network(
+        "fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, ladder=True, sparsity=0.955
+    ),
     "ResNet-50": Network(
         "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True
     ),
@@ -172,7 +174,7 @@ def recipes(network: Network) -> dict[str, dict[str, Any]]:
     prune = fitting(*network.prune) | exempt
     share = fitting(*network.share) | {"step": network.step}
     qat = {"epochs": network.qat[0], "lr": network.qat[1]}
-    final = f"pruned {network.sparsity:.0%}, few levels, QAT"
+    final = f"pruned {100 * network.sparsity:g} %, few levels, QAT"
     whole = {
         final: {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
     }
