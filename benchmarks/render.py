@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.condense import CONDENSED
 from benchmarks.results import RESULTS, Results, Value, columns, load
 from benchmarks.units import heading, shown
 
@@ -114,14 +116,24 @@ def compression_table(folder: Path = RESULTS) -> str:
 
 
 def page(folder: Path = RESULTS) -> str:
-    """Every result of a folder: its table and where it was measured."""
+    """Every result of a folder: what it asks, its tables, and where it was measured."""
     sections = []
     for path in sorted(folder.glob("*.json")):
         results = load(path.stem, folder)
-        parts = [f"## {results.name}"]
-        parts += [markdown_table(rows) for rows in by_shape(results.rows)]
+        rows = CONDENSED.get(results.name, list)(results.rows)
+        parts = [f"## {results.name}", *claim(results.name)]
+        parts += [markdown_table(alike) for alike in by_shape(rows)]
         sections.append("\n\n".join([*parts, provenance(results)]))
     return "\n\n".join(sections)
+
+
+def claim(name: str) -> list[str]:
+    """The first line of a benchmark's own account; nothing for results without a script."""
+    script = Path(__file__).with_name(f"{name}.py")
+    if not script.exists():
+        return []
+    account = ast.get_docstring(ast.parse(script.read_text()))
+    return [account.splitlines()[0]] if account else []
 
 
 def by_shape(rows: Rows) -> list[Rows]:

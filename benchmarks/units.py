@@ -30,17 +30,27 @@ _HEADINGS: Final = {
     "latency_ms_p99": "p99",
     "peak_rss_mb": "peak memory",
     "cpu_s": "CPU time",
-    "total_cpu_s": "CPU time",
+    "total_cpu_s": "CPU time in all",
     "kl": "KL",
     "sqnr_db": "SQNR, dB",
     "source_mb": "source's size",
     "source_drop_pt": "source's drop",
 }
+_SPELLED: Final = {
+    "c": "C",
+    "cpu": "CPU",
+    "litert": "LiteRT",
+    "lsb": "LSB",
+    "onnx": "ONNX",
+    "tensorflow": "TensorFlow",
+    "tflite": "TFLite",
+}
 
 
 def heading(key: str) -> str:
     """A key as the heading of a column: without its unit, which the values carry."""
-    return _HEADINGS.get(key) or _UNIT.sub("", key).replace("_", " ")
+    words = _UNIT.sub("", key).split("_")
+    return _HEADINGS.get(key) or " ".join(_SPELLED.get(word, word) for word in words)
 
 
 def shown(key: str, value: str | float | bool | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.render import (
     by_shape,
+    claim,
     compression_table,
     demo_table,
     markdown_table,
@@ -60,6 +61,32 @@ def test_the_provenance_names_machine_versions_and_commit(tmp_path, capsys):
 
     assert results.machine.cpu in provenance(results)
     assert "commit 0123456789 with changes, " in provenance(changed)
+
+
+def test_a_result_stands_below_what_its_script_asks(tmp_path, capsys):
+    rows = [
+        {"network": "n", "size": "narrow", "samples": 2, "values": 60, "failed": failed}
+        | {"cpu": cpu, "differing": differing}
+        for cpu, differing, failed in (("A", 3, ""), ("B", None, "no emulator"))
+    ]
+    publish("cpus", rows, options(tmp_path))
+
+    text = page(tmp_path)
+
+    (asked,) = claim("cpus")
+    assert asked in text
+    assert "| network | size | samples | values | A | B |" in text
+    assert "| n | narrow | 2 | 60 | 3 | no emulator |" in text
+    assert claim("one") == []
+
+
+def test_draws_are_told_by_their_median(tmp_path, capsys):
+    shared = {"network": "n", "samples": 4, "biases": "corrected"}
+    kls = (0.1, 0.5, 0.2)
+    rows = [shared | {"draw": draw, "kl": kl} for draw, kl in enumerate(kls)]
+    publish("bias_correction", rows, options(tmp_path))
+
+    assert "| n | 4 | corrected | 3 | 0.2 |" in page(tmp_path)
 
 
 FILE_ROW = {"network": "net", "dataset": "data", "runtime": "TFLite", "steady": True}
