@@ -23,6 +23,8 @@ SCHEMA_VERSION: Final = 1
 
 Activations = Literal["int8", "int16"]
 """The type of the values between the operators of an int8 file."""
+Layout = Literal["NHWC", "NCHW", ""]
+"""The axes of an image in a file; empty for every other tensor."""
 
 MANIFEST = "manifest.json"
 CERTIFICATE = "certificate.json"
@@ -49,7 +51,7 @@ class TensorInfo(Frozen):
     name: str
     shape: tuple[int | None, ...]
     dtype: Literal["uint8", "int8", "int16", "float32"]
-    layout: Literal["NHWC", "NCHW", ""] = ""
+    layout: Layout = ""
     scale: float | None = None
     zero_point: int | None = None
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -19,6 +19,7 @@ from exporter.build import (
     MANIFEST,
     Artifact,
     Companion,
+    Layout,
     Manifest,
     PackageInfo,
     Preprocessing,
@@ -42,6 +43,9 @@ from exporter.stages.quantize import save_onnx
 from exporter.tflite import lower_file
 from exporter.tflite.layout import shape_of
 from exporter.tflite.reader import read_tflite
+
+if TYPE_CHECKING:
+    from devices.session import Feeding
 
 SHIPPED = (
     ("fp32.onnx", "onnx", "fp32"),
@@ -137,7 +141,7 @@ def golden_samples(context: Context, limit: int | None = None) -> Iterator[tuple
 
 def golden(context: Context) -> Figures:
     """Write golden.npz: test inputs, and the int8 file's outputs in ONNX Runtime."""
-    from devices.session import Feeding, open_device
+    from devices.session import open_device
     from runtimes.values import load_arrays
 
     with context.reporter.stage("golden inputs", 2) as advance:
@@ -153,7 +157,7 @@ def golden(context: Context) -> Figures:
                 context.path("int8.onnx"),
                 scratch,
                 outputs=outputs,
-                feeding=Feeding(input_layouts=(onnx_layout(context),), output_layouts=("NCHW",)),
+                feeding=_onnx_feeding(read_file(context.path("qdq.onnx"))),
             )
         save_npz(context.directory / GOLDEN, inputs | load_arrays(str(outputs)))
         scratch.unlink()
@@ -161,15 +165,22 @@ def golden(context: Context) -> Figures:
     return {}
 
 
+def _onnx_feeding(graph: Graph) -> Feeding:
+    """How arrays go into and come out of the int8 .onnx file."""
+    from devices.session import Feeding
+
+    images = image_tensors(graph)
+    inputs, outputs = (
+        tuple(_layout(graph.tensors[name], "onnx", image=name in images) for name in names)
+        for names in (graph.inputs, graph.outputs)
+    )
+    return Feeding(input_layouts=inputs, output_layouts=outputs)
+
+
 def save_npz(path: Path, arrays: dict[str, Any]) -> None:
     """Write compressed arrays, whole or not at all."""
     with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-
-
-def onnx_layout(context: Context) -> str:
-    """The layout of the ONNX files' input."""
-    return "NHWC" if context.spec.takes_frames else "NCHW"
 
 
 def packages(context: Context) -> Figures:
@@ -274,19 +285,25 @@ def _batch(path: Path) -> int | None:
     return None if size < 0 else size
 
 
+def _layout(tensor: Tensor, form: str, *, image: bool) -> Layout:
+    """The layout of a tensor in a file of this format."""
+    if not image:
+        return ""
+    return "NHWC" if form == "tflite" or tensor.layout == "NHWC" else "NCHW"
+
+
 def _tensor_info(
     tensor: Tensor, form: str, batch: int | None, *, image: bool, unsigned: bool
 ) -> TensorInfo:
     """A tensor as a file of this format has it."""
-    nhwc = image and (form == "tflite" or tensor.layout == "NHWC")
-    shape = shape_of(tensor.shape, image=nhwc)
+    layout = _layout(tensor, form, image=image)
+    shape = shape_of(tensor.shape, image=layout == "NHWC")
     quantization = tensor.quantization
     dtype: Any = tensor.dtype.name
     zero_point = None if quantization is None else quantization.zero_point
     # ONNX Runtime's file computes in uint8: its int8 outputs have zero points 128 higher.
     if unsigned and dtype == "int8" and not tensor.layout and zero_point is not None:
         dtype, zero_point = "uint8", zero_point + 128
-    layout: Any = "" if not image else ("NHWC" if nhwc else "NCHW")
     return TensorInfo(
         name=tensor.name,
         shape=(batch, *shape[1:]),
