@@ -302,6 +302,7 @@ class BenchRow(Frozen):
     model_bytes: int = 0
     model_sha256: str = ""
     pss_bytes: int | None = None
+    arena_bytes: int | None = None
     warmup_runs: int = 0
     settled: bool = True
     cpus: tuple[int, ...] = ()

@@ -139,9 +139,10 @@ class QuantizeSection(Frozen):
 
 
 class VerifySection(Frozen):
-    """`[verify]`: how many test samples become golden inputs."""
+    """`[verify]`: how many test samples become golden inputs; whether layers are compared too."""
 
     samples: Count = 64
+    layers: bool = False
 
 
 class BenchSection(Frozen):

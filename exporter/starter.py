@@ -143,6 +143,7 @@ keep = "last"                     # or "best": the weights of the epoch with the
 
 [verify]
 samples = 64                      # test samples that become golden inputs
+# layers = true                   # compare layer by layer, too: the report draws it
 
 [bench]
 seconds = 2.0                     # the steady window for each file
@@ -162,7 +163,7 @@ accuracy_drop = "1.0 pt"          # to the fp32 file, at most
 # agreement = "98 %"              # samples on which fp32 names the same class, at least
 peak_memory = "120 MB"            # of the whole process, interpreter included
 # pss = "40 MB"                   # the process's own share of it, where the device tells
-# arena = "2 MB"                  # the interpreter's memory for activations, where it is told
+# arena = "2 MB"                  # what TFLite's own kernels share for activations
 # load = "30 ms"                  # until the file is ready to run, on the slowest device
 # latency_p50 = { local = "15 ms" }  # half of the inferences, by device
 latency_p90 = { local = "20 ms" } # nine in ten inferences, by device

@@ -57,6 +57,9 @@ class Runtime(Protocol):
     def load(self, path: Path, threads: int, delegate: str) -> Backend:
         """Load a model; raises ModelError with what the interpreter said."""
 
+    def arena_bytes(self, path: Path) -> int | None:
+        """What the interpreter's own kernels share for activations; None: it does not tell."""
+
     def profile(
         self, path: Path, threads: int, runs: int, seed: int
     ) -> tuple[tuple[OperatorTime, ...], tuple[str, ...]]:

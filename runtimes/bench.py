@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtimes.backend import Backend, Runtime, find_runtime, own_batch, random_inputs
+from runtimes.errors import ModelError
 from runtimes.memory import Memory, MemoryMeter
 from runtimes.model_file import model_file, sha256_of_file
 from runtimes.report import BenchReport, BenchRequest, Measurement
@@ -48,7 +49,10 @@ def bench(request: BenchRequest) -> BenchReport:
         backend.close()
     return BenchReport(
         row=dataclasses.replace(
-            row, notes=(*row.notes, *meter.notes), watched=tuple(watch.samples)
+            row,
+            notes=(*row.notes, *meter.notes),
+            watched=tuple(watch.samples),
+            arena_bytes=_arena_bytes(runtime, path),  # last: it loads the file once more
         ),
         import_ms=import_ms,
         cpu_s=phases.timing.cpu_s,
@@ -115,6 +119,14 @@ def _row(
         settled=timing.settled,
         cpus=allowed_cpus(),
     )
+
+
+def _arena_bytes(runtime: Runtime, path: Path) -> int | None:
+    """The arena, where the interpreter's own kernels take the file."""
+    try:
+        return runtime.arena_bytes(path)
+    except ModelError:
+        return None
 
 
 def _since_ms(start_ns: int) -> float:

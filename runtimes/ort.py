@@ -54,6 +54,10 @@ class OrtRuntime:
         options.intra_op_num_threads = threads
         return self._open(path, options, delegate)
 
+    def arena_bytes(self, path: Path) -> int | None:
+        """None: its arena is told only in C."""
+        return None
+
     def profile(
         self, path: Path, threads: int, runs: int, seed: int
     ) -> tuple[tuple[OperatorTime, ...], tuple[str, ...]]:

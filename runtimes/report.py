@@ -173,6 +173,8 @@ class Measurement:
         samples_ms: every run of the steady window, in order.
         model_bytes: of the file; `model_sha256` is of what was loaded.
         pss_bytes: the proportional set size once loaded; None is unknown.
+        arena_bytes: what TFLite's own kernels share for activations and scratch, whichever kernels
+            were timed: XNNPACK's workspace is told by nothing. None is unknown.
         warmup_runs: runs before the window; `settled` is False when they never became steady.
         cpus: the cores that the process was allowed on; empty is unknown.
         rounds: how many processes the samples come from (more than one when interleaved).
@@ -206,6 +208,7 @@ class Measurement:
     model_bytes: int = 0
     model_sha256: str = ""
     pss_bytes: int | None = None
+    arena_bytes: int | None = None
     warmup_runs: int = 0
     settled: bool = True
     cpus: tuple[int, ...] = ()

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from runtimes.arena import arena_bytes
 from runtimes.backend import check_inputs
 from runtimes.errors import MissingRuntimeError, ModelError
 from runtimes.report import OperatorTime, TensorSpec
@@ -62,6 +63,13 @@ class TfliteRuntime:
 
     def load(self, path: Path, threads: int, delegate: str) -> TfliteBackend:
         """Load and allocate; `delegate` "none" leaves XNNPACK out."""
+        return TfliteBackend(self._allocated(path, threads, delegate), path.name, delegate)
+
+    def arena_bytes(self, path: Path) -> int | None:
+        """The arena of TFLite's own kernels, which a device without XNNPACK runs."""
+        return arena_bytes(self._allocated(path, 1, "none"))
+
+    def _allocated(self, path: Path, threads: int, delegate: str) -> Any:
         resolvers = self._module.OpResolverType
         resolver = (
             resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if delegate == "none" else resolvers.AUTO
@@ -84,7 +92,7 @@ class TfliteRuntime:
             raise ModelError(
                 f"{self.name} {self.version} refuses {path.name}", found=str(error).strip()
             ) from None
-        return TfliteBackend(interpreter, path.name, delegate)
+        return interpreter
 
     def profile(
         self, path: Path, threads: int, runs: int, seed: int

@@ -52,14 +52,13 @@ def _print_layers(directory: Path, json: bool) -> None:
     from exporter.build import CERTIFICATE, Certificate, load_json, save_json
     from exporter.progress import Bars
     from exporter.terminal import console, print_layers
-    from exporter.verify.layers import layer_errors, parity_rows
+    from exporter.verify.layers import layer_errors, with_layers, worst_first
 
     rows = layer_errors(directory, reporter=Bars(console(stderr=True)))
     path = directory / CERTIFICATE
     if path.is_file():
-        certificate = load_json(path, Certificate)
-        layers = parity_rows(rows, certificate.activations)
-        save_json(path, certificate.model_copy(update={"layers": layers}))
+        save_json(path, with_layers(load_json(path, Certificate), rows))
+    rows = worst_first(rows)
     if json:
         print(json_module.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:

@@ -169,27 +169,47 @@ def peak_memory(evidence: Evidence, artifact: Artifact) -> Reading:
 
 def pss(evidence: Evidence, artifact: Artifact) -> Reading:
     """The process's share of memory with the file loaded (proportional set size), in bytes."""
-    return _memory(evidence, artifact, "pss_bytes", "PSS")
+    return _memory(evidence, artifact, "pss_bytes", "PSS", _where)
 
 
 def arena(evidence: Evidence, artifact: Artifact) -> Reading:
-    """What the interpreter holds for activations, in bytes."""
-    return _memory(evidence, artifact, "arena_bytes", "the arena")
+    """What TFLite's own kernels share for activations and scratch, in bytes.
+
+    It is read on every device with the Python agent, whichever kernels were timed there.
+    """
+    if artifact.format != "tflite":
+        return unmeasured(
+            "the arena is TFLite's: ONNX Runtime does not tell its own",
+            "hold peak_memory or pss for this file instead",
+        )
+    return _memory(
+        evidence,
+        artifact,
+        "arena_bytes",
+        "the arena",
+        lambda row: f"of TFLite's own kernels in {row.runtime} on {row.device}",
+    )
 
 
-def _memory(evidence: Evidence, artifact: Artifact, field: str, what: str) -> Reading:
+def _memory(
+    evidence: Evidence,
+    artifact: Artifact,
+    field: str,
+    what: str,
+    where: Callable[[BenchRow], str],
+) -> Reading:
     """The largest over every device and runtime that tells it; some runners tell none of it."""
     rows = evidence.bench_rows(artifact)
     if not rows:
         return _no_bench(evidence)
-    known = [(amount, row) for row in rows if (amount := getattr(row, field, None)) is not None]
+    known = [(amount, row) for row in rows if (amount := getattr(row, field)) is not None]
     if not known:
         return unmeasured(
             f"{what} is unknown on every device that was measured",
             f"measure on a device and with a runner that tells {what}, or hold peak_memory instead",
         )
     amount, row = max(known, key=lambda pair: pair[0])
-    return Reading(amount, source=_where(row))
+    return Reading(amount, source=where(row))
 
 
 def peak_bytes(row: BenchRow) -> int:

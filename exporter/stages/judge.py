@@ -27,6 +27,7 @@ from exporter.measuring import Plan, measure
 from exporter.stages.context import Context, Figures
 from exporter.stages.ship import golden_samples, save_npz
 from exporter.verify.certificate import certify
+from exporter.verify.layers import layer_errors, with_layers
 from exporter.verify.parity import run_artifact, top1
 
 CHUNK_BYTES = 128 * 2**20
@@ -41,8 +42,12 @@ STAGE_TITLES = {
 
 
 def verify(context: Context) -> Figures:
-    """Write certificate.json."""
-    save_json(context.directory / CERTIFICATE, certify(context.directory, context.reporter))
+    """Write certificate.json, with every layer alone where the recipe asks for it."""
+    certificate = certify(context.directory, context.reporter)
+    if context.recipe.verify.layers:
+        errors = layer_errors(context.directory, reporter=context.reporter)
+        certificate = with_layers(certificate, errors)
+    save_json(context.directory / CERTIFICATE, certificate)
     return {}
 
 

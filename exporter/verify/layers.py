@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.build import GOLDEN, MANIFEST, Activations, LayerParity, Manifest, load_json
+from exporter.build import GOLDEN, MANIFEST, Certificate, LayerParity, Manifest, load_json
 from exporter.graph import integer
 from exporter.graph.layout import NHWC_OF_NCHW, PLAIN, image_tensors
 from exporter.graph.model import Array, Graph, Operator, Tensor
@@ -64,7 +64,7 @@ def layer_errors(
     """Compare every operator of a build, over its first golden inputs.
 
     Returns:
-        Worst SQNR first; operators without one at the end, in the graph's order.
+        A row for each operator, in the graph's order.
 
     Raises:
         BuildError: a file is missing.
@@ -86,15 +86,18 @@ def layer_errors(
         for operator in graph.operators:
             rows.append(_row(graph, operator, expected, real, shipped))
             advance(1, operator.kind)
-    return sorted(rows, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
+    return rows
 
 
-def parity_rows(
-    errors: list[LayerError], activations: Activations = "int8"
-) -> tuple[LayerParity, ...]:
-    """The operators alone in TFLite, as the certificate has them."""
-    runtime = ON_XNNPACK if activations == "int8" else ON_WIDE_KERNELS
-    return tuple(
+def worst_first(errors: list[LayerError]) -> list[LayerError]:
+    """By SQNR; operators without one at the end, in their order."""
+    return sorted(errors, key=lambda row: math.inf if row.sqnr_db is None else row.sqnr_db)
+
+
+def with_layers(certificate: Certificate, errors: list[LayerError]) -> Certificate:
+    """The certificate with the operators alone in TFLite, in the graph's order."""
+    runtime = ON_XNNPACK if certificate.activations == "int8" else ON_WIDE_KERNELS
+    rows = tuple(
         LayerParity(
             layer=error.name,
             runtime=runtime,
@@ -105,6 +108,7 @@ def parity_rows(
         for error in errors
         if error.tflite is not None
     )
+    return certificate.model_copy(update={"layers": rows})
 
 
 def as_given(graph: Graph, frames: Array) -> Array:

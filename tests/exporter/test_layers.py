@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tiny import edgewright
 
-from exporter.verify.layers import layer_errors
+from exporter.verify.layers import layer_errors, worst_first
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +26,30 @@ def test_every_operator_alone_is_the_reference(rows):
 
 
 def test_the_worst_layer_comes_first(rows):
-    errors = [row.sqnr_db for row in rows if row.sqnr_db is not None]
+    ordered = worst_first(rows)
+    errors = [row.sqnr_db for row in ordered if row.sqnr_db is not None]
     assert len(errors) >= 4
     assert errors == sorted(errors)
+    assert all(row.sqnr_db is None for row in ordered[len(errors) :])
 
 
-def test_the_command_prints_them(tiny_build):
+def test_the_command_prints_them_and_the_certificate_takes_them_up(tiny_build, tmp_path):
     folder, _ = tiny_build
-    done = edgewright("verify", "build/tiny", "--layers", "--json", cwd=folder)
+    shutil.copytree(folder / "build" / "tiny", tmp_path / "tiny")
+    path = tmp_path / "tiny" / "certificate.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layers": []}))
+    done = edgewright("verify", "tiny", "--layers", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     kinds = {row["kind"] for row in json.loads(done.stdout)}
     assert {"Conv+Relu", "Gemm", "ReduceMean"} <= kinds
-    certificate = json.loads((folder / "build" / "tiny" / "certificate.json").read_text())
+    certificate = json.loads(path.read_text())
     assert {row["differing"] for row in certificate["layers"]} == {0}
+
+
+def test_the_certificate_has_them_in_the_model_s_order(tiny_build, rows):
+    """As the recipe asks: what the report draws needs no command of its own."""
+    folder, _ = tiny_build
+    certificate = json.loads((folder / "build" / "tiny" / "certificate.json").read_text())
+    names = [row["layer"] for row in certificate["layers"]]
+    assert names == [row.name for row in rows]
+    assert names != [row.name for row in worst_first(rows)]

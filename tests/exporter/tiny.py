@@ -59,6 +59,7 @@ labels = "labels.txt"
 epochs = 1
 [verify]
 samples = 64
+layers = true
 [bench]
 seconds = 0.05
 """

@@ -46,6 +46,24 @@ def test_pss_is_the_largest_that_a_device_tells(build, builds, line_of):
     assert failed.source == "on pi4 in litert with xnnpack, 1 thread"
 
 
+def test_the_arena_is_that_of_tflite_s_own_kernels(build, builds, line_of):
+    def change(document):
+        document["rows"][1]["arena_bytes"] = 151_360
+
+    builds.edit_json(build / "bench.json", change)
+    kept, failed = line_of("arena", 151_360), line_of("arena", 151_359)
+    assert (kept.passed, kept.over, failed.passed, failed.over) == (True, 0, False, 1)
+    assert failed.source == "of TFLite's own kernels in litert on local"
+    assert failed.details
+
+
+def test_the_arena_of_another_runtime_is_not_told(build, budget_of):
+    verdict = check(build, budget_of('[limits."*.int8.onnx"]\narena = "1 GB"'))
+    (line,) = [line for line in verdict.lines if line.limit == "arena"]
+    assert not line.passed
+    assert line.reason == "the arena is TFLite's: ONNX Runtime does not tell its own"
+
+
 def test_a_measurement_of_another_file_is_none(build, builds, line_of):
     def change(document):
         document["rows"][1]["model_sha256"] = "0" * 64

@@ -339,7 +339,7 @@ def test_parity_by_layer_is_drawn_where_the_certificate_has_it(build, builds):
         ]
 
     page = Elements(written(build))
-    assert "not layer by layer" in page.words
+    assert "not layer by layer: edgewright verify DIR --layers" in page.words
     builds.edit_json(build / "certificate.json", change)
     drawn = Elements(written(build))
     assert drawn.tags.count("svg") == page.tags.count("svg") + 1
