@@ -5,8 +5,11 @@ Runs in the peers' environment (benchmarks/peers/ptq.txt) and imports nothing of
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -31,12 +34,15 @@ def ort_minmax(source: str, samples: np.ndarray, target: str) -> None:
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    source, target = str(Path(source).resolve()), str(Path(target).resolve())
     prepared = target + ".prepared.onnx"
-    try:
-        quant_pre_process(source, prepared)
-    except Exception as error:  # symbolic shape inference gives up on some graphs, by any error
-        print(f"without symbolic shapes: {error!r}", file=sys.stderr)
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    # Where it gives up, it leaves a graph and its weights in the directory that it runs in.
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        try:
+            quant_pre_process(source, prepared)
+        except Exception as error:  # symbolic shape inference gives up on some graphs, by any error
+            print(f"without symbolic shapes: {error!r}", file=sys.stderr)
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
     quantize_static(
         prepared,
         target,
