@@ -68,7 +68,7 @@ def _as_if_trained(build: Path) -> None:
     (build / "accuracy.json").write_text(json.dumps(accuracy))
     bench = json.loads((build / "bench.json").read_text())
     for row in bench["rows"]:
-        row |= {"valid": True, "notes": []}
+        row |= {"valid": True, "notes": [], "p50_ms": 0.1, "p90_ms": 0.2, "p99_ms": 0.3}
     (build / "bench.json").write_text(json.dumps(bench))
 
 

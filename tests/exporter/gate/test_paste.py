@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -82,17 +83,23 @@ def test_the_schema_would_tell(tmp_path):
         is_valid("github-actions", "name: a\ndescription: b\nruns: {using: x}\n", tmp_path)
 
 
-def action_step(name: str, inputs: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """A step's script and variables, its expressions replaced as the runner does."""
+def action_step(name: str, inputs: dict[str, str], python: str = "") -> tuple[str, dict[str, str]]:
+    """A step's script and variables, its expressions replaced as the runner does.
+
+    `python` is what the step that installs gave, "" where it did not run.
+    """
     action = yaml.safe_load((ROOT / "action.yml").read_text())
     values = {key: entry.get("default", "") for key, entry in action["inputs"].items()} | inputs
     (step,) = [step for step in action["runs"]["steps"] if step["name"] == name]
     assert "${{" not in step["run"], "an expression in a script is a way to inject commands"
-    names = {"github.action_path": str(ROOT)}
+    names = {"github.action_path": str(ROOT), "steps.install.outputs.python": python}
     names |= {f"inputs.{key}": str(value) for key, value in values.items()}
 
     def replace(text: str) -> str:
-        return re.sub(r"\$\{\{ ([\w.]+) \}\}", lambda match: names[match[1]], text)
+        return re.sub(r"\$\{\{ ([\w.| ]+) \}\}", lambda match: first(match[1]), text)
+
+    def first(expression: str) -> str:
+        return next(filter(None, (names[name] for name in expression.split(" || "))), "")
 
     return step["run"], {key: replace(text) for key, text in step["env"].items()}
 
@@ -125,16 +132,53 @@ def test_the_action_takes_a_baseline(project, environment, tmp_path):
     assert "the baseline no such place is missing" in done.stderr
 
 
-def test_the_action_installs_itself():
-    script, variables = action_step("Install edgewright", {})
-    assert variables == {"PYTHON": "python3", "INSTALL": "", "ACTION": str(ROOT)}
-    assert script == '"$PYTHON" -m pip install --quiet "${INSTALL:-$ACTION}"'
+@pytest.fixture
+def installed(environment, tmp_path):
+    """Runs the step that installs; gives the Python that it tells."""
+
+    def run(inputs: dict[str, str]) -> str:
+        script, variables = action_step("Install edgewright", {"python": sys.executable, **inputs})
+        runner = {"RUNNER_TEMP": str(tmp_path / "temp"), "GITHUB_OUTPUT": str(tmp_path / "told")}
+        done = bash(script, tmp_path, {**environment, **variables, **runner})
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "told").read_text().strip().removeprefix("python=")
+
+    return run
+
+
+def test_the_action_installs_into_an_environment_of_its_own(installed, tmp_path):
+    """A wheel with one module stands for this project: nothing is downloaded."""
+    wheel = tmp_path / "stand_in-1.0-py3-none-any.whl"
+    info = "stand_in-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("stand_in.py", "import sys; print(sys.prefix)")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: stand_in\nVersion: 1.0\n"
+        )
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    python = installed({"install": str(wheel)})
+    argv = [python, "-m", "stand_in"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(tmp_path / "temp" / "edgewright")
+
+
+@pytest.mark.thorough
+def test_the_action_installs_itself_and_checks(installed, project, kept, environment, tmp_path):
+    """As on a runner, downloads among it."""
+    python = installed({})
+    script, variables = action_step("Check", {"directory": "build/digits"}, python)
+    assert variables["PYTHON"] == python != sys.executable
+    runner = {"GITHUB_OUTPUT": str(tmp_path / "output")}
+    done = bash(script, project, {**environment, **variables, **runner})
+    assert done.returncode == (0 if kept else 1), done.stderr
 
 
 def test_gitlab_s_commands_run(project, kept, environment):
     job = yaml.safe_load(snippet(".gitlab-ci.yml"))["models"]
     install, *commands = job["script"]
-    assert install == "pip install edgewright"
+    # Not by its bare name, under which a registry may hold a stranger's package.
+    assert re.fullmatch(r"pip install https://github.com/OWNER/edgewright/\S+\.tar\.gz", install)
     done = bash("\n".join(commands), project, environment)
     assert done.returncode == (0 if kept else 1), done.stderr
     for name in (job["artifacts"]["reports"]["junit"], *job["artifacts"]["paths"]):
