@@ -128,16 +128,18 @@ class Manifest(Frozen):
 class AccuracyRow(Frozen):
     """One artifact in one runtime, over the whole evaluation set.
 
-    `drop_pt` is the fp32 file's accuracy less this one's, in percentage points; `agreement` the
-    share of samples on which both name the same class. `accuracy` and `agreement` are in [0, 1].
+    `accuracy` is in [0, 1]: the share of samples that are named rightly, or the mean of the
+    recipe's own score. `drop_pt` is the fp32 file's less this one's, in percentage points. What
+    only classes have is None with a score of one's own: `correct`, how many were named rightly, and
+    `agreement`, the share of samples on which both files name the same class.
     """
 
     artifact: str
     runtime: str
     accuracy: float
-    correct: int
+    correct: int | None
     drop_pt: float
-    agreement: float
+    agreement: float | None
 
 
 class StageAccuracy(Frozen):

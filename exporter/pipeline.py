@@ -208,7 +208,9 @@ def _first_key(context: Context) -> str:
     return key_of(
         recipe.model_dump(mode="json", include={"name", "seed", "model", "input", "data"}),
         context.sources(
-            recipe.model.factory, data.train, data.test, data.validation, data.calibration, teacher
+            recipe.model.factory,
+            *(data.train, data.test, data.validation, data.calibration, data.loss, data.score),
+            teacher,
         ),
         [_changed(path) for path in (recipe.model.weights, teaching, times)],
     )

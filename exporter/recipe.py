@@ -90,13 +90,16 @@ class DataSection(Frozen):
     """`[data]`: callables that give torch data sets of (sample, label), or of samples alone.
 
     `calibration` is where ranges are measured; the training data when it is left out. `validation`
-    is what chooses while training goes on; the test data when it is left out.
+    is what chooses while training goes on; the test data when it is left out. Networks classify
+    unless `loss` and `score`, callables of (outputs, targets), say what is learned and what counts.
     """
 
     train: CallableName | None = None
     test: CallableName | None = None
     validation: CallableName | None = None
     calibration: CallableName | None = None
+    loss: CallableName | None = None
+    score: CallableName | None = None
     batch_size: Count = 64
     calibration_samples: Count = 512
 

@@ -20,7 +20,6 @@ from exporter.report.sensitivity_plot import sensitivity_picture
 from exporter.report.svg import standalone
 from exporter.stages.channels import bare_module, start_path
 from exporter.stages.context import Context, sample_of
-from exporter.train import check_labels
 
 NAME: Final = "sensitivity"
 ALLOWED_LOSS: Final = 0.1
@@ -52,20 +51,20 @@ def run_sensitivity(
     """Scan; gives what was found and the proposed tables, which are in `directory` as well.
 
     Raises:
-        RecipeError: a value is out of range, there are no trained weights, or the network does not
-            classify.
+        RecipeError: a value is out of range, there are no trained weights, or what the network
+            gives cannot be scored.
     """
     _check(wanted)
     recipe = load_recipe(path)
     target = directory if directory is not None else Path("build") / recipe.name
     context = Context(recipe, path.resolve().parent, target, reporter or Silent())
     module, weights = _trained(context, wanted.weights)
-    batches = _batches(context, module, wanted.samples)
+    batches = _batches(context, wanted.samples)
     count = len(prunable(module)) * (len(wanted.sparsities) + len(wanted.steps))
     with context.reporter.stage("sensitivity", count) as advance:
-        found = scan(module, batches, wanted.sparsities, wanted.steps, advance)
+        found = scan(module, batches, wanted.sparsities, wanted.steps, advance, context.task)
     exempt = () if recipe.prune is None else recipe.prune.exempt
-    proposal = propose(module, batches, found, wanted.allowed_loss, exempt)
+    proposal = propose(module, batches, found, wanted.allowed_loss, exempt, context.task)
     document = Sensitivity(weights=str(weights), scan=found, proposal=proposal)
     text = toml(proposal, prune=recipe.prune is not None, share=recipe.share is not None)
     picture = standalone(sensitivity_picture(found, proposal))
@@ -104,7 +103,7 @@ def _trained(context: Context, weights: Path | None) -> tuple[nn.Module, Path]:
     return context.module(given), given
 
 
-def _batches(context: Context, module: nn.Module, samples: int) -> list[Batch]:
+def _batches(context: Context, samples: int) -> list[Batch]:
     """The first samples of the test data, or of the training data where there is none."""
     name = "train" if context.recipe.data.test is None else "test"
     left, batches = samples, []
@@ -114,15 +113,4 @@ def _batches(context: Context, module: nn.Module, samples: int) -> list[Batch]:
         left -= len(labels)
         if left <= 0:
             break
-    module.eval()
-    with torch.no_grad():
-        outputs = module(batches[0][0])
-    if not torch.is_tensor(outputs) or outputs.dim() != 2 or batches[0][1].dim() != 1:
-        raise RecipeError(
-            "sensitivity is measured on networks that classify",
-            expected="outputs [N, classes] and labels [N]",
-            found=str(tuple(outputs.shape)) if torch.is_tensor(outputs) else "several outputs",
-        )
-    for _, labels in batches:
-        check_labels(outputs, labels)
     return batches

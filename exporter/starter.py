@@ -38,6 +38,8 @@ test = "mymodule:test"            # what accuracy is measured on
 # calibration = "mymodule:some"   # where ranges are measured; the training data by default
 batch_size = 64                   # samples a training step
 calibration_samples = 512         # how many of them are enough for the ranges
+# loss = "mymodule:loss"          # of (outputs, labels): a scalar; cross entropy by default
+# score = "mymodule:score"        # of (outputs, labels): [N] from 0 to 1; top-1 by default
 
 [loop]                            # how every stretch of training is computed (docs/training.md)
 # precision = "bf16"              # "fp32", "bf16" or "fp16" (GPUs); fp32, or the launcher's choice

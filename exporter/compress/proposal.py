@@ -27,6 +27,7 @@ from exporter.compress.sensitivity import (
     measure,
     prunable,
 )
+from exporter.train import CLASSIFICATION, Task
 
 
 class Setting(Frozen):
@@ -71,6 +72,7 @@ def propose(
     found: Scan,
     allowed_loss: float,
     exempt: Collection[str] = (),
+    task: Task = CLASSIFICATION,
 ) -> Proposal:
     """Choose settings, and measure them together; the model is as before afterwards.
 
@@ -80,6 +82,7 @@ def propose(
         found: by `scan`.
         allowed_loss: rises of single layers may add up to this, in nats.
         exempt: layers that are left out.
+        task: what the network is for.
     """
     modules = prunable(model)
     options = {
@@ -92,7 +95,7 @@ def propose(
         for name, option in chosen.items():
             setting = option.setting
             stack.enter_context(changed(modules[name], setting.sparsity, setting.step))
-        loss, accuracy = measure(model, batches)
+        loss, accuracy = measure(model, batches, task)
     return Proposal(
         layers={name: option.setting for name, option in chosen.items()},
         allowed_loss=allowed_loss,

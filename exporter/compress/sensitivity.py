@@ -22,6 +22,7 @@ from exporter.compress.layer import layers_by_weight
 from exporter.compress.levels import layer_step, to_levels
 from exporter.compress.magnitude import check_finite, layer_masks
 from exporter.modules import evaluating
+from exporter.train import CLASSIFICATION, Task
 
 SPARSITIES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 STEPS = (0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
@@ -69,26 +70,28 @@ def scan(
     sparsities: Sequence[float] = SPARSITIES,
     steps: Sequence[float] = STEPS,
     advance: Advance = lambda done, note: None,
+    task: Task = CLASSIFICATION,
 ) -> Scan:
     """Change one layer at a time and look.
 
     Args:
-        model: a trained classifier; its weights are as before afterwards.
-        batches: inputs as the model takes them, with their classes [N].
+        model: a trained network; its weights are as before afterwards.
+        batches: inputs as the model takes them, with their targets.
         sparsities: in [0, 1).
         steps: above 0.
         advance: told of each measurement: there are layers x (sparsities + steps).
+        task: what the network is for.
 
     Raises:
         WeightError: a weight that is not finite.
     """
     check_finite(model.named_parameters())
-    loss, accuracy = measure(model, batches)
+    loss, accuracy = measure(model, batches, task)
     layers = []
 
     def at(name: str, module: Any, sparsity: float, step: float | None) -> Point:
         with changed(module, sparsity, step):
-            found = measure(model, batches)
+            found = measure(model, batches, task)
         size = coded_bytes(module, sparsity, step)
         advance(1, name)
         value = sparsity if step is None else step
@@ -114,16 +117,18 @@ def prunable(model: nn.Module) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def measure(model: nn.Module, batches: Sequence[Batch]) -> tuple[float, float]:
-    """Mean cross entropy in nats, and top-1 accuracy in [0, 1]."""
-    loss = correct = 0.0
+def measure(
+    model: nn.Module, batches: Sequence[Batch], task: Task = CLASSIFICATION
+) -> tuple[float, float]:
+    """The mean loss (cross entropy in nats), and the mean score (accuracy) in [0, 1]."""
+    loss = score = 0.0
     with evaluating(model):
         for inputs, targets in batches:
             outputs = model(inputs)
-            loss += float(nn.functional.cross_entropy(outputs, targets, reduction="sum"))
-            correct += int((outputs.argmax(1) == targets).sum())
+            loss += float(task.loss(outputs, targets)) * len(targets)
+            score += float(task.score(outputs, targets).sum())
     samples = sum(len(targets) for _, targets in batches)
-    return loss / samples, correct / samples
+    return loss / samples, score / samples
 
 
 @torch.no_grad()

@@ -141,8 +141,14 @@ def agreement(evidence: Evidence, artifact: Artifact) -> Reading:
     rows = evidence.accuracy_rows(artifact)
     if not rows:
         return _no_accuracy(evidence)
-    worst = min(rows, key=lambda row: row.agreement)
-    return Reading(worst.agreement, source=f"in {worst.runtime}")
+    shares = [(row.agreement, row.runtime) for row in rows if row.agreement is not None]
+    if not shares:
+        return unmeasured(
+            "the recipe has a score of its own, so no classes were compared",
+            "limit accuracy or accuracy_drop instead",
+        )
+    worst, runtime = min(shares)
+    return Reading(worst, source=f"in {runtime}")
 
 
 def _no_accuracy(evidence: Evidence) -> Reading:

@@ -16,7 +16,6 @@ from exporter.compress.widths import Widths
 from exporter.compress_recipe import ChannelsSection
 from exporter.stages.context import Context, sample_of
 from exporter.stages.fitting import Subject, run_fit, settle_batch_norm
-from exporter.train import cross_entropy
 
 TARGETS = {"macs": "MACs", "parameters": "parameters", "target_ms": "milliseconds"}
 
@@ -76,7 +75,7 @@ def _choose(
         exempt=section.exempt,
     )
     context.seed()
-    return choose_channels(module, example, channels, _labelled(context), cross_entropy)
+    return choose_channels(module, example, channels, _labelled(context), context.task.loss)
 
 
 def _labelled(context: Context) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

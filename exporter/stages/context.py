@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from exporter.progress import Advance, Reporter
 from exporter.recipe import Recipe, resolve
 from exporter.stages.weights import load_weights
 from exporter.train.checkpoint import write_tensors
+from exporter.train.score import CLASSIFICATION, Task, own_loss, own_score
 from exporter.train.team import Team
 
 Figures = dict[str, float]
@@ -57,6 +58,20 @@ class Context:
     def spec(self) -> InputSpec:
         """The model's input."""
         return self.recipe.input.spec()
+
+    @property
+    def task(self) -> Task:
+        """What the network is for: classification, or the loss and the score of the recipe.
+
+        Raises:
+            RecipeError: a callable that there is none of.
+        """
+        data, task = self.recipe.data, CLASSIFICATION
+        if data.loss is not None:
+            task = replace(task, loss=own_loss(data.loss, resolve(data.loss, self.folder)))
+        if data.score is not None:
+            task = replace(task, score=own_score(data.score, resolve(data.score, self.folder)))
+        return task
 
     def path(self, suffix: str) -> Path:
         """A file of the build: NAME.suffix."""

@@ -88,6 +88,7 @@ def run_fit(context: Context, subject: Subject, section: FitSection, title: str)
                 dataset,
                 settings,
                 to_model=subject.to_model or context.spec.to_model,
+                loss=context.task.loss,
                 hooks=Hooks(subject.after_step, watch.on_step, watch.on_epoch),
                 checkpoints=checkpoints,
                 teacher=teacher,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from devices.session import open_device
 from exporter.benching import bench_document
@@ -28,8 +30,9 @@ from exporter.stages.context import Context, Figures
 from exporter.stages.ship import golden_samples, save_npz
 from exporter.verify.certificate import certify
 from exporter.verify.layers import layer_errors, with_layers
-from exporter.verify.parity import run_artifact, top1
+from exporter.verify.parity import as_reals, run_artifact, top1
 
+TOP1 = "top-1"
 CHUNK_BYTES = 128 * 2**20
 RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "ort": "ONNX Runtime"}
 STAGE_TITLES = {
@@ -54,17 +57,16 @@ def verify(context: Context) -> Figures:
 def accuracy(context: Context, stages: dict[str, Figures]) -> Figures:
     """Write accuracy.json: every shipped file over the whole test set, in its own runtime."""
     manifest = load_json(context.directory / MANIFEST, Manifest)
-    labels, classes = _classify_all(context, manifest)
-    reference = classes[f"{manifest.name}.fp32.onnx"]
-    correct = int((reference == labels).sum())
-    rows = [
-        _accuracy_row(artifact, classes[artifact.name], reference, labels, correct)
-        for artifact in manifest.artifacts
-    ]
+    answers = _judge_all(context, manifest)
+    reference = answers[f"{manifest.name}.fp32.onnx"]
     document = Accuracy(
         dataset=str(context.recipe.data.test),
-        samples=len(labels),
-        rows=tuple(rows),
+        metric=context.recipe.data.score or TOP1,
+        samples=len(reference.scores),
+        rows=tuple(
+            _accuracy_row(artifact, answers[artifact.name], reference)
+            for artifact in manifest.artifacts
+        ),
         stages=tuple(
             StageAccuracy(
                 stage=STAGE_TITLES[name],
@@ -80,27 +82,38 @@ def accuracy(context: Context, stages: dict[str, Figures]) -> Figures:
     return {}
 
 
-def _accuracy_row(
-    artifact: Artifact,
-    classes: np.ndarray,
-    reference: np.ndarray,
-    labels: np.ndarray,
-    reference_correct: int,
-) -> AccuracyRow:
-    correct = int((classes == labels).sum())
+@dataclass(frozen=True)
+class Answers:
+    """What a file made of the test set.
+
+    Attributes:
+        scores: [N], in [0, 1].
+        classes: that were named, [N]; None with a score of the recipe's own.
+    """
+
+    scores: np.ndarray
+    classes: np.ndarray | None
+
+
+def _accuracy_row(artifact: Artifact, found: Answers, reference: Answers) -> AccuracyRow:
+    correct = agreement = None
+    if found.classes is not None and reference.classes is not None:
+        correct = round(float(found.scores.sum()))
+        agreement = float(np.mean(found.classes == reference.classes))
     return AccuracyRow(
         artifact=artifact.name,
         runtime=RUNTIMES[artifact.format],
-        accuracy=correct / len(labels),
+        accuracy=float(found.scores.mean()),
         correct=correct,
-        drop_pt=100.0 * (reference_correct - correct) / len(labels),
-        agreement=float((classes == reference).mean()),
+        drop_pt=100.0 * float(reference.scores.mean() - found.scores.mean()),
+        agreement=agreement,
     )
 
 
-def _classify_all(context: Context, manifest: Manifest) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Labels [N], and the class [N] that each artifact names; the data goes through in chunks."""
-    labels: list[np.ndarray] = []
+def _judge_all(context: Context, manifest: Manifest) -> dict[str, Answers]:
+    """The answers of each artifact, by its name; the data goes through in chunks."""
+    score, classifies = context.task.score, context.recipe.data.score is None
+    scores: dict[str, list[np.ndarray]] = {artifact.name: [] for artifact in manifest.artifacts}
     classes: dict[str, list[np.ndarray]] = {artifact.name: [] for artifact in manifest.artifacts}
     dataset = context.dataset("test")
     total = len(dataset)  # type: ignore[arg-type]
@@ -112,14 +125,19 @@ def _classify_all(context: Context, manifest: Manifest) -> tuple[np.ndarray, dic
         chunk = Path(folder) / "chunk.npz"
         for inputs, targets in _chunks(context):
             save_npz(chunk, {"input.0": inputs})
-            labels.append(targets)
             for artifact in manifest.artifacts:
                 path = context.directory / artifact.path
                 outputs, _ = run_artifact(session, path, artifact, chunk)
-                classes[artifact.name].append(top1(outputs[0]))
+                reals = tuple(torch.from_numpy(array) for array in as_reals(outputs, artifact))
+                given = reals if len(reals) > 1 else reals[0]
+                scores[artifact.name].append(score(given, torch.from_numpy(targets)).numpy())
+                if classifies:
+                    classes[artifact.name].append(top1(outputs[0]))
             advance(len(inputs), "")
-    joined = {name: np.concatenate(parts) for name, parts in classes.items()}
-    return np.concatenate(labels), joined
+    return {
+        name: Answers(np.concatenate(parts), np.concatenate(classes[name]) if classifies else None)
+        for name, parts in scores.items()
+    }
 
 
 def _chunks(context: Context) -> Iterator[tuple[np.ndarray, np.ndarray]]:

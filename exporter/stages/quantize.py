@@ -106,7 +106,9 @@ def _figures(context: Context, prepared: Prepared) -> Figures:
     }
     if context.recipe.data.test is not None:
         loader = context.loader("test", shuffle=False)
-        figures["accuracy"] = evaluate(prepared.graph_module, loader, context.spec.to_graph)
+        figures["accuracy"] = evaluate(
+            prepared.graph_module, loader, context.spec.to_graph, context.task.score
+        )
     return figures
 
 

@@ -95,7 +95,7 @@ def _figures(context: Context, module: nn.Module, compressor: Compressor | None)
         figures["weight_bytes"] = compressor.coded_size().weights
     if context.recipe.data.test is not None:
         loader = context.loader("test", shuffle=False)
-        figures["accuracy"] = evaluate(module, loader, context.spec.to_model)
+        figures["accuracy"] = evaluate(module, loader, context.spec.to_model, context.task.score)
     return figures
 
 

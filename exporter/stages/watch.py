@@ -79,7 +79,7 @@ class Watch:
         if self._measures:
             loader = context.loader("validation", shuffle=False)
             to_model = subject.to_model or context.spec.to_model
-            accuracy = evaluate(subject.module, loader, to_model)
+            accuracy = evaluate(subject.module, loader, to_model, context.task.score)
         coded = None if subject.compressor is None else round(subject.compressor.coded_bytes())
         return accuracy, coded
 

@@ -17,12 +17,12 @@ from exporter.train import randomness
 from exporter.train.batch_norm import Synchronized, freeze
 from exporter.train.checkpoint import Checkpoints, Tensors, within
 from exporter.train.distill import Teacher
-from exporter.train.labels import check_classes, cross_entropy
+from exporter.train.labels import cross_entropy
 from exporter.train.order import Order, loader_of, seed_everything
+from exporter.train.score import Loss, Score, top1
 from exporter.train.settings import FitSettings
 from exporter.train.team import PATIENCE, Team
 
-Loss = Callable[..., torch.Tensor]
 ToModel = Callable[[torch.Tensor], torch.Tensor]
 AfterStep = Callable[[int, int], None]
 
@@ -348,20 +348,21 @@ def cosine(step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1.0 + float(torch.cos(torch.tensor(progress * torch.pi))))
 
 
-def evaluate(module: nn.Module, loader: Iterable[Any], to_model: ToModel) -> float:
-    """Top-1 accuracy of a module in evaluation mode, in [0, 1].
+def evaluate(
+    module: nn.Module, loader: Iterable[Any], to_model: ToModel, score: Score = top1
+) -> float:
+    """The mean score of a module in evaluation mode, in [0, 1]: top-1 accuracy, or another.
 
     Neither the modes of its parts nor any random generator are changed.
 
     Raises:
-        RecipeError: the module gives no classes, or the targets are none of them.
+        RecipeError: what the module gives cannot be scored.
     """
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    correct = seen = 0
+    seen, total = 0, 0.0
     with torch.no_grad(), evaluating(module), randomness.kept():
         for inputs, targets in loader:
             outputs = module(to_model(inputs.to(device)))
-            check_classes(outputs, targets)
-            correct += int((outputs.argmax(1).to("cpu") == targets).sum())
+            total += float(score(outputs, targets.to(device)).sum())
             seen += len(targets)
-    return correct / max(1, seen)
+    return total / max(1, seen)

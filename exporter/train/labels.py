@@ -28,7 +28,7 @@ def check_classes(outputs: Any, labels: torch.Tensor) -> None:
             "accuracy cannot be measured on what the network gives",
             expected="one output [N, classes]",
             found=_shape(outputs),
-            remedy="leave test and validation out of [data]: without them nothing is classified",
+            remedy="name what counts instead (score in [data]), or leave test and validation out",
         )
     check_labels(outputs, labels)
 
@@ -41,10 +41,10 @@ def cross_entropy(outputs: Any, targets: torch.Tensor) -> torch.Tensor:
     """
     if not torch.is_tensor(outputs):
         raise RecipeError(
-            "a recipe trains networks with one output",
+            "cross entropy takes one output",
             expected="a tensor [N, classes]",
             found=_shape(outputs),
-            remedy="train it in a loop of your own (docs/training.md), and name its weights",
+            remedy="name a loss of your own (loss in [data], docs/training.md)",
         )
     if targets.is_floating_point() and targets.shape == outputs.shape:
         return nn.functional.cross_entropy(outputs, targets)

@@ -123,6 +123,24 @@ def _row(
     )
 
 
+def as_reals(outputs: list[Array], artifact: Artifact) -> list[Array]:
+    """Outputs in canonical form as the network in PyTorch gives them: float32, images [N, C, H, W].
+
+    Args:
+        outputs: from `run_artifact`.
+        artifact: that gave them.
+    """
+    reals = []
+    for array, tensor in zip(outputs, artifact.outputs, strict=True):
+        real = array.astype(np.float32)
+        if tensor.scale is not None and tensor.zero_point is not None:
+            # In canonical form uint8 is int8, and its zero point 128 lower.
+            zero_point = tensor.zero_point - (128 if tensor.dtype == "uint8" else 0)
+            real = np.float32(tensor.scale) * (real - np.float32(zero_point))
+        reals.append(real.transpose(0, 3, 1, 2) if tensor.layout and real.ndim == 4 else real)
+    return reals
+
+
 def top1(outputs: Array) -> Array:
     """The class with the largest output, for each sample [N]."""
     flat = outputs.reshape(len(outputs), -1)
