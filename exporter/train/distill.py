@@ -90,18 +90,28 @@ class Teacher:
         self.runs = 0
 
     def __call__(self, indices: Sequence[int], inputs: torch.Tensor) -> torch.Tensor:
-        """The teacher's outputs [N, classes] for samples, on their device.
+        """The teacher's outputs [N, classes, ...] for samples, on their device.
 
         Args:
             indices: of the samples in the data set.
             inputs: the samples.
+
+        Raises:
+            RecipeError: it gives no classes.
         """
         known = self._cache.get(indices) if self._cache is not None else None
         if known is not None:
             return known.to(inputs.device)
         self.runs += 1
         with torch.no_grad():
-            outputs: torch.Tensor = self._module.to(inputs.device)(self._to_model(inputs))
+            outputs: Any = self._module.to(inputs.device)(self._to_model(inputs))
+        if not torch.is_tensor(outputs) or outputs.dim() < 2:
+            raise RecipeError(
+                "the network cannot be taught by its outputs",
+                expected="one output [N, classes, ...]",
+                found=f"{type(outputs).__name__} of {len(outputs)}",
+                remedy="leave [distill] out, and put what shall be learned into loss in [data]",
+            )
         self._keep(indices, outputs)
         return outputs
 
@@ -123,8 +133,8 @@ class Teacher:
 
         Args:
             value: the loss against the targets.
-            outputs: [N, classes], of the network that learns.
-            taught: [N, classes], the teacher's.
+            outputs: [N, classes, ...], of the network that learns.
+            taught: of that shape, the teacher's; each place of an image counts as a sample does.
 
         Raises:
             RecipeError: the two networks' outputs differ in shape.
@@ -139,9 +149,10 @@ class Teacher:
         soft = nn.functional.kl_div(
             nn.functional.log_softmax(outputs.float() / self.temperature, 1),
             nn.functional.log_softmax(taught.float() / self.temperature, 1),
-            reduction="batchmean",
+            reduction="none",
             log_target=True,
         )
+        soft = soft.sum(1).mean()
         return (1.0 - self.alpha) * value + self.alpha * self.temperature**2 * soft
 
     def close(self) -> None:

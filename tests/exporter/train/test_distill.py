@@ -23,6 +23,11 @@ def data() -> TensorDataset:
     return TensorDataset(torch.randn(32, 8, generator=generator), torch.zeros(32).long())
 
 
+class Heads(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
 def student() -> nn.Module:
     torch.manual_seed(0)
     return nn.Linear(8, 3)
@@ -34,6 +39,20 @@ def test_the_loss_is_hintons():
     divergence = (p * (p.log() - (outputs / 2).softmax(1).log())).sum(1).mean()
     wanted = 0.25 * 7.0 + 0.75 * 4.0 * divergence
     assert torch.allclose(teacher().blend(torch.tensor(7.0), outputs, taught), wanted)
+
+
+def test_each_place_of_an_image_counts_as_a_sample_does():
+    outputs, taught = torch.randn(5, 3), torch.randn(5, 3)
+    image, of_teacher = (one.T.reshape(1, 3, 5, 1) for one in (outputs, taught))
+    value = torch.tensor(7.0)
+    flat = teacher().blend(value, outputs, taught)
+    assert torch.allclose(teacher().blend(value, image, of_teacher), flat)
+
+
+def test_several_outputs_teach_nothing():
+    several = Teacher(Heads(), same, temperature=2.0, alpha=0.75)
+    with pytest.raises(RecipeError, match=r"one output \[N, classes, ...\](.|\n)*tuple of 2"):
+        several([0], torch.zeros(1, 8))
 
 
 def test_a_student_comes_to_its_teacher():
