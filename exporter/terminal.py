@@ -41,7 +41,7 @@ def print_layers(rows: Sequence[LayerError]) -> None:
         table.add_column(column, justify="right")
     for row in rows:
         sqnr = "-" if row.sqnr_db is None else f"{row.sqnr_db:.1f}"
-        table.add_row(row.name, row.kind, sqnr, _apart(row.tflite), _apart(row.onnx))
+        table.add_row(row.layer, row.kind, sqnr, _apart(row.tflite), _apart(row.onnx))
     console().print(table)
 
 

@@ -105,7 +105,7 @@ def environment() -> Environment:
 def _context(
     evidence: Evidence, verdict: Verdict | None, layers: Sequence[LayerRow]
 ) -> dict[str, Any]:
-    from exporter.report import device_plots, layer_plots, parity_plot, plots, views
+    from exporter.report import device_plots, layer_plots, parity_plot, plots, stages, views
 
     rows = build_rows(evidence)
     return {
@@ -119,6 +119,7 @@ def _context(
         "rows": rows,
         "figures": views.figures(evidence, rows),
         "accuracy_plot": plots.accuracy_by_size(views.points(evidence)),
+        "stages": stages.stage_rows(evidence),
         "speed_plot": plots.accuracy_by_latency(views.timed_points(evidence)),
         "devices_plot": device_plots.device_bars(views.runs(evidence)),
         "devices": [_device(device, place) for place, device in enumerate(views.devices(evidence))],

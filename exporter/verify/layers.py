@@ -45,6 +45,7 @@ class LayerError:
     Attributes:
         name: of its output.
         kind: of the operator.
+        weights: what the file calls them, as in the lists of layers; "" where it has none.
         sqnr_db: 10 log10 of the power of the fp32 values over that of the error; None where the
             fp32 file has no such value.
         tflite: the operator alone, in LiteRT with XNNPACK; None where it cannot run alone.
@@ -53,9 +54,15 @@ class LayerError:
 
     name: str
     kind: str
+    weights: str
     sqnr_db: float | None
     tflite: Difference | None
     onnx: Difference | None
+
+    @property
+    def layer(self) -> str:
+        """What people call it: the module of its weights, else its output."""
+        return self.weights.removesuffix("_weight") or self.name
 
 
 def layer_errors(
@@ -99,7 +106,7 @@ def with_layers(certificate: Certificate, errors: list[LayerError]) -> Certifica
     runtime = ON_XNNPACK if certificate.activations == "int8" else ON_WIDE_KERNELS
     rows = tuple(
         LayerParity(
-            layer=error.name,
+            layer=error.layer,
             runtime=runtime,
             values=error.tflite.values,
             differing=error.tflite.differing,
@@ -131,10 +138,18 @@ def _row(
     return LayerError(
         name=name,
         kind=operator.kind + (f"+{operator.activation}" if operator.activation else ""),
+        weights=_weights(graph, operator),
         sqnr_db=_sqnr(tensor, expected[name], real.get(name)),
         tflite=alone(graph, operator, expected),
         onnx=_difference(expected[name], shipped.get(name)),
     )
+
+
+def _weights(graph: Graph, operator: Operator) -> str:
+    if operator.kind not in ("Conv", "ConvTranspose", "Gemm"):
+        return ""
+    name = operator.inputs[1]
+    return name.removesuffix("_integers") if graph.tensors[name].data is not None else ""
 
 
 def _sqnr(tensor: Tensor, integers: Array, real: Array | None) -> float | None:

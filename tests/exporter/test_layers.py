@@ -51,5 +51,8 @@ def test_the_certificate_has_them_in_the_model_s_order(tiny_build, rows):
     folder, _ = tiny_build
     certificate = json.loads((folder / "build" / "tiny" / "certificate.json").read_text())
     names = [row["layer"] for row in certificate["layers"]]
-    assert names == [row.name for row in rows]
-    assert names != [row.name for row in worst_first(rows)]
+    assert names == [row.layer for row in rows]
+    assert names != [row.layer for row in worst_first(rows)]
+    contents = json.loads((folder / "build" / "tiny" / "contents.json").read_text())
+    listed = {layer["name"] for file in contents["files"] for layer in file["layers"]}
+    assert listed == {row.weights for row in rows if row.weights}

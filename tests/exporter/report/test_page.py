@@ -84,6 +84,10 @@ def test_ids_are_told_apart_and_found(page):
         "digits does not pass: 1 of 4 checks failed",
         f"fp32 · ONNX Runtime 98.30 % 0.00 pt 313 kB {NOTHING} 1.00{TIMES} 928 µs 966 µs 38.7 MB",
         f"int8 · TFLite 97.90 % 0.40 pt 84.2 kB 14.9 kB 20.8{TIMES} 313 µs 326 µs 38.1 MB",
+        f"fp32 98.30 % 0.00 % 304 kB {NOTHING} 928 µs",
+        f"pruned 98.10 % 90.00 % 41.3 kB {NOTHING} {NOTHING}",
+        "int8 file 97.90 % 86.81 % 84.2 kB 313 µs 383 µs",
+        "packed 97.90 % 86.81 % 14.9 kB 313 µs 383 µs",
         "Unstructured zeros shrink the download, not int8 inference time",
         "Nothing was measured on a physical phone or Raspberry Pi.",
         "an int8 file holds one byte a weight",
@@ -296,6 +300,11 @@ def test_odd_stages_can_be_drawn(build, builds):
 
     builds.edit_json(build / "accuracy.json", change)
     assert "Accuracy against size" in written(build)
+
+
+def test_a_build_that_never_trained_has_no_stages(build, builds):
+    builds.edit_json(build / "accuracy.json", lambda document: document.update(stages=[]))
+    assert "Stage by stage" not in Elements(written(build)).words
 
 
 def test_a_missing_manifest_is_bad_input(tmp_path):
