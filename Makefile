@@ -38,7 +38,7 @@ check: lint
 test: lint
 	$(BIN)/pytest -q -n 2 --dist worksteal
 
-# More of each kind: the networks that are kin of others, more altered packages, all digits emulated.
+# More of each kind: the networks that are kin of others, more altered packages.
 thorough: $(READY)
 	$(BIN)/pytest -q -n 2 --dist worksteal -m thorough
 
