@@ -1,7 +1,8 @@
-"""Measures files in turns, A B A B, so that what disturbs one disturbs the other as much.
+"""Measures files in turns, A B B A, so that what disturbs one disturbs the other as much.
 
-Each turn is a fresh process. The ratio of two files' medians within one round is free of what
-changes from round to round, and the rounds' ratios tell how sure their median is.
+Each turn is a fresh process, and what comes first in one round comes last in the next. The ratio of
+two files' medians within one round is free of what changes from round to round, and the rounds'
+ratios tell how sure their median is.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ def bench_in_turns(
     if rounds < LEAST_ROUNDS:
         raise ValueError(f"{rounds} rounds are too few: {LEAST_ROUNDS} or more")
     turns: list[list[Benched]] = [[] for _ in (baseline, *files)]
-    for _ in range(rounds):
-        for taken, path in zip(turns, (baseline, *files), strict=True):
+    for turn in range(rounds):
+        order = list(zip(turns, (baseline, *files), strict=True))
+        for taken, path in order if turn % 2 == 0 else reversed(order):
             taken.append(
                 session.bench(path, threads=threads, seconds=seconds / rounds, min_runs=MIN_RUNS)
             )

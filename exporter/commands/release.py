@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exporter.commands.options import AsJson, Directory, exit_on
+
+if TYPE_CHECKING:
+    from exporter.verify.layers import LayerError
 
 
 def verify(
@@ -22,7 +25,10 @@ def verify(
     json: AsJson = False,
 ) -> None:
     """Recompute the parity certificate from the files alone."""
-    if layers:
+    emulated = cpus or bool(cpu)
+    if not emulated and (root is not None or samples is not None):
+        raise typer.BadParameter("--root and --samples go with --cpus or --cpu")
+    if layers and not emulated:
         _print_layers(directory, json)
         return
     from exporter.build import CERTIFICATE, save_json
@@ -30,15 +36,17 @@ def verify(
     from exporter.terminal import console, print_certificate
     from exporter.verify.certificate import certify
     from exporter.verify.cpus import certify_on_cpus, check_all_ran, cpus_named
+    from exporter.verify.layers import with_layers
 
-    if cpus or cpu:
+    if emulated:
         bars, wanted = Bars(console(stderr=True)), cpus_named(cpu or ())
         certificate = certify_on_cpus(directory, wanted, root=root, samples=samples, reporter=bars)
-    elif root is not None or samples is not None:
-        raise typer.BadParameter("--root and --samples go with --cpus or --cpu")
     else:
         certificate = certify(directory)
     save_json(directory / CERTIFICATE, certificate)
+    if layers:  # behind the emulation, which takes minutes and is kept whatever comes here
+        certificate = with_layers(certificate, _layer_errors(directory))
+        save_json(directory / CERTIFICATE, certificate)
     print(certificate.model_dump_json(indent=1)) if json else print_certificate(certificate)
     exit_on(certificate.verdict == "clean" or certificate.within_lsb is not None)
     check_all_ran(certificate.cpus)
@@ -50,11 +58,10 @@ def _print_layers(directory: Path, json: bool) -> None:
     import json as json_module
 
     from exporter.build import CERTIFICATE, Certificate, load_json, save_json
-    from exporter.progress import Bars
-    from exporter.terminal import console, print_layers
-    from exporter.verify.layers import layer_errors, with_layers, worst_first
+    from exporter.terminal import print_layers
+    from exporter.verify.layers import with_layers, worst_first
 
-    rows = layer_errors(directory, reporter=Bars(console(stderr=True)))
+    rows = _layer_errors(directory)
     path = directory / CERTIFICATE
     if path.is_file():
         save_json(path, with_layers(load_json(path, Certificate), rows))
@@ -63,3 +70,11 @@ def _print_layers(directory: Path, json: bool) -> None:
         print(json_module.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     else:
         print_layers(rows)
+
+
+def _layer_errors(directory: Path) -> list[LayerError]:
+    from exporter.progress import Bars
+    from exporter.terminal import console
+    from exporter.verify.layers import layer_errors
+
+    return layer_errors(directory, reporter=Bars(console(stderr=True)))

@@ -56,3 +56,21 @@ def test_the_certificate_has_them_in_the_model_s_order(tiny_build, rows):
     contents = json.loads((folder / "build" / "tiny" / "contents.json").read_text())
     listed = {layer["name"] for file in contents["files"] for layer in file["layers"]}
     assert listed == {row.weights for row in rows if row.weights}
+
+
+def test_emulated_cpus_and_layers_go_into_one_certificate(tiny_build, tmp_path, monkeypatch):
+    """What emulation finds stands for itself here; tests of CPUs have the real one."""
+    from exporter.build import Certificate, CpuComparison, load_json
+    from exporter.commands.release import verify
+
+    build = shutil.copytree(tiny_build[0] / "build" / "tiny", tmp_path / "tiny")
+    cpu = CpuComparison(
+        cpu="Nehalem", features="", artifact="tiny", runtime="ONNX Runtime", samples=1
+    )
+    found = load_json(build / "certificate.json", Certificate)
+    found = found.model_copy(update={"layers": (), "cpus": (cpu,)})
+    monkeypatch.setattr("exporter.verify.cpus.certify_on_cpus", lambda *_, **__: found)
+    verify(build, cpus=True, layers=True)
+    kept = load_json(build / "certificate.json", Certificate)
+    assert kept.cpus == (cpu,)
+    assert len(kept.layers) >= 5
