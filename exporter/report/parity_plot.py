@@ -43,7 +43,7 @@ def layer_parity(certificate: Certificate | None) -> Markup | None:
         names = telling([row.layer for row in rows])
         axes.set_yticks(range(len(rows)), [short(name) for name in names])
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlim(0, max(*shares, 0.1) * 1.6)
+        axes.set_xlim(0, max(*shares, 0.1) * 1.55)
         axes.set_xlabel("integers that differ, %")
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
