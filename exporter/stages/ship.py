@@ -15,6 +15,8 @@ import onnx_ir as ir
 import torch
 
 from exporter.build import (
+    ACCURACY,
+    CERTIFICATE,
     GOLDEN,
     MANIFEST,
     Artifact,
@@ -192,7 +194,13 @@ def packages(context: Context) -> Figures:
 
 
 def manifest(context: Context) -> Figures:
-    """Write manifest.json: every shipped file with its hash, inputs and outputs."""
+    """Write manifest.json: every shipped file with its hash, inputs and outputs.
+
+    What was proven of the files before, and how accurate they were, goes first: a run that stops
+    behind this must not leave it to these.
+    """
+    for name in (CERTIFICATE, ACCURACY):
+        (context.directory / name).unlink(missing_ok=True)
     canonical = read_file(context.path("qdq.onnx"))
     real = read(load(context.path("fp32.onnx")))
     artifacts = tuple(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from contextlib import contextmanager
 
 import pytest
 from tiny import write_recipe
 
+from exporter.gate import check, load_budget
 from exporter.pipeline import run_recipe
 from exporter.progress import Silent
 
@@ -72,3 +74,34 @@ def test_a_build_that_is_stopped_at_every_stage_ends_as_one_that_is_not(tmp_path
         assert {path: final[path] for path in files if path in final} == {
             path: digest for path, digest in files.items() if path in final
         }
+
+
+class StoppedAt(Silent):
+    """Stops a build at the first unit of work of one stage."""
+
+    def __init__(self, title):
+        self.title = title
+
+    @contextmanager
+    def stage(self, title, total):
+        def advance(done, note):
+            if title == self.title:
+                raise KeyboardInterrupt
+
+        yield advance
+
+
+def test_what_was_proven_of_earlier_files_is_not_believed_of_these(tiny_build, tmp_path):
+    """Other golden inputs, the same network: a run that stops where the certificate is made."""
+    folder = shutil.copytree(tiny_build[0], tmp_path / "copy")
+    build, recipe = folder / "build" / "tiny", folder / "recipe.toml"
+    assert (build / "certificate.json").is_file()
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("samples = 64", "samples = 63"), encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(recipe, build, resume=True, reporter=StoppedAt("verify"))
+    budget = folder / "strict.toml"
+    budget.write_text('[limits."*.tflite"]\ncertificate = "clean"\naccuracy = "0 %"\n')
+    lines = {line.limit: line for line in check(build, load_budget(budget)).failures}
+    assert lines["certificate"].reason == "nothing was proven: there is no certificate.json"
+    assert lines["accuracy"].reason.startswith("accuracy was not measured")
