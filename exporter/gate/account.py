@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from exporter.build import LayerParity
 from exporter.contents import LayerRow
 from exporter.gate.units import BYTES, SHARE
 from exporter.gate.verdict import LayerChange
 
-__all__ = ["changes", "describe", "hardest_pruned", "heaviest"]
+__all__ = ["changes", "describe", "differing", "hardest_pruned", "heaviest"]
 
 _MOST: Final = 3
 """Layers that a failure names: what comes after them rarely decides."""
@@ -35,6 +36,18 @@ def hardest_pruned(layers: Sequence[LayerRow]) -> tuple[str, ...]:
     return tuple(
         f"{layer.name}: {SHARE.format(layer.sparsity)} zeros, {layer.distinct_levels} levels"
         for layer in order
+    )
+
+
+def differing(layers: Sequence[LayerParity]) -> tuple[str, ...]:
+    """The layers whose integers differ most from the reference's; none where none does."""
+    order = sorted(
+        (layer for layer in layers if layer.differing), key=lambda layer: -layer.differing
+    )
+    return tuple(
+        f"{layer.layer}: {layer.differing} of {layer.values} integers differ in {layer.runtime}, "
+        f"by up to {layer.max_lsb} LSB"
+        for layer in order[:_MOST]
     )
 
 

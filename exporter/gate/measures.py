@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from exporter.build import Artifact, BenchRow
 from exporter.gate import operators, readings, smoke
-from exporter.gate.account import hardest_pruned, heaviest
+from exporter.gate.account import differing, hardest_pruned, heaviest
 from exporter.gate.budget import DeviceLimit
 from exporter.gate.evidence import Evidence, file_name
 from exporter.gate.hold import hold
@@ -101,6 +101,7 @@ def _pruned_layers(evidence: Evidence, artifact: Artifact) -> tuple[str, ...]:
 def _certificate(evidence: Evidence, artifact: Artifact, allowed: str) -> tuple[Line, ...]:
     measured, reason = readings.certified(evidence, artifact)
     remedy = _CERTIFICATE_REMEDY if measured == "differs" else _VERIFY
+    layers = evidence.certificate.layers if evidence.certificate is not None else ()
     return (
         Line(
             artifact=file_name(artifact),
@@ -110,6 +111,7 @@ def _certificate(evidence: Evidence, artifact: Artifact, allowed: str) -> tuple[
             passed=not reason,
             reason=reason,
             remedy=remedy if reason else "",
+            details=differing(layers) if reason else (),
         ),
     )
 
@@ -139,8 +141,8 @@ def _matches(name: str, alteration: str) -> Line:
 
 
 _CERTIFICATE_REMEDY: Final = (
-    "run `edgewright verify` on the directory: it names the layers; `exact = true` in the recipe "
-    "gives the form in which both runtimes agree"
+    "run `edgewright verify --layers` on the directory: it names the layers; `exact = true` in the "
+    "recipe gives the form in which both runtimes agree"
 )
 _VERIFY: Final = "run `edgewright verify` on the directory: it writes certificate.json"
 _LATENCY_REMEDY: Final = (

@@ -206,6 +206,21 @@ def test_a_certificate_that_is_not_clean_fails(build, builds, line_of, change, r
     assert (line.passed, line.measured, line.reason) == (False, "differs", reason)
 
 
+def test_a_certificate_that_is_not_clean_names_the_layers_that_differ_most(build, builds, line_of):
+    def layer(name, differing):
+        row = {"layer": name, "runtime": "LiteRT, XNNPACK", "values": 900}
+        return row | {"differing": differing, "max_lsb": 2}
+
+    counts = {"a": 0, "b": 5, "c": 70, "d": 6, "e": 8}
+    found = [layer(name, differing) for name, differing in counts.items()]
+    builds.edit_json(build / "certificate.json", lambda c: c.update(layers=found))
+    assert line_of("certificate", '"clean"').details == ()
+    builds.edit_json(build / "certificate.json", lambda c: c.update(verdict="differs"))
+    details = line_of("certificate", '"clean"').details
+    assert [text.partition(":")[0] for text in details] == ["c", "e", "d"]
+    assert details[0] == "c: 70 of 900 integers differ in LiteRT, XNNPACK, by up to 2 LSB"
+
+
 @pytest.mark.parametrize("name", [TFLITE, f"{TFLITE}.ewp"])
 @pytest.mark.parametrize(
     ("alter", "reason"),
