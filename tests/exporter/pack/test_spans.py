@@ -151,6 +151,7 @@ def test_a_missing_parser_says_so(monkeypatch, models, sparse_layers):
     found = find_spans(data, "tflite")
     assert found.spans == ()
     assert "ai_edge_litert" in found.note
+    assert found.note.endswith("; pip install ai-edge-litert")
 
 
 def test_spans_that_overlap_or_are_too_small_are_dropped():
