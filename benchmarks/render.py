@@ -34,6 +34,20 @@ PTQ_COLUMNS: Final = (
     "total_cpu_s",
     "peak_rss_mb",
 )
+PEERS_COLUMNS: Final = (
+    "method",
+    "kl",
+    "agreement",
+    "latency_ms_p50",
+    "file_bytes",
+    "total_cpu_s",
+    "peak_rss_mb",
+)
+BESIDE_PEERS: Final = (
+    "edgewright, min/max alone",
+    "edgewright, equalized, biases corrected",
+    "edgewright, best",
+)
 COMPRESSION_COLUMNS: Final = (
     "network",
     "method",
@@ -104,6 +118,13 @@ def ptq_table(folder: Path = RESULTS) -> str:
     results = load("ptq", folder)
     table = markdown_table(results.rows, PTQ_COLUMNS)
     return f"{table}\n\n{provenance(results)}"
+
+
+def peers_table(folder: Path = RESULTS) -> str:
+    """Post-training quantization beside the peers', in few columns; peers may win some of them."""
+    results = load("ptq", folder)
+    rows = [row for row in results.rows if row["method"] in BESIDE_PEERS or row.get("peer")]
+    return f"{markdown_table(rows, PEERS_COLUMNS)}\n\n{provenance(results)}"
 
 
 def compression_table(folder: Path = RESULTS) -> str:
