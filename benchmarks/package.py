@@ -41,7 +41,7 @@ _PEAK: Final = """
 import json, sys
 from pathlib import Path
 from runtimes.unpack import unpack
-import numpy, runtimes.classes, runtimes.huffman, runtimes.methods, runtimes.patch
+import numpy, runtimes.matrices, runtimes.huffman, runtimes.methods, runtimes.patch
 import brotli, hashlib, lzma, zlib
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -2,8 +2,8 @@
 
 Where most weights were pruned, a class first codes which of eight neighbours are not zero, and then
 only those that are not. So what numpy decodes is a fifth of the weights, and a row pays for a
-class's number alone. FORMAT.md has the layout; `Sequence` is what a full group and a delta's have
-in common.
+class's number alone. FORMAT.md has the layout; `Sequence` is what a full group (runtimes.matrices)
+and a delta's (runtimes.patch) have in common.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from runtimes import decode
-from runtimes.arrays import in_coded_order, method
-from runtimes.container import Span, Stream
-from runtimes.decode import Job, read_stream
+from runtimes.container import Stream
+from runtimes.decode import read_stream
 from runtimes.rans import (
     ALPHABET,
     ESCAPE,
@@ -40,13 +38,10 @@ if TYPE_CHECKING:
 MAGNITUDES: Final = 129  # 0 to 128
 MAX_PLAN_BYTES: Final = 1 << 18
 MAX_CLASSES: Final = 255
-MAX_COLUMN_CLASSES: Final = 8
-# What is expanded at a time, which bounds the memory; for deltas it is a part of the format.
-BLOCK_ITEMS: Final = 1 << 16
+# What is expanded at a time, which bounds the memory, is for deltas a part of the format.
 DELTA_BLOCK_ITEMS: Final = 1 << 18
 
-# A run costs a reader as much as tens of items, so there must be 8 items for each, beyond some.
-LEAST_RUNS_ITEMS: Final = 1 << 12
+_SUMMED_BYTES: Final = 1 << 12  # of masks; their sums take eight times as much
 
 FLAG_SIGNS_IN_LANES: Final = 1
 
@@ -58,7 +53,7 @@ KIND_ODDS: Final = 3  # and above: masked, with the table that follows from the 
 # Odds are powers of 2 ** (1/8); all zero has this weight code, and everything rarer less.
 _ODDS_TOP: Final = 8 * 24
 _EIGHTHS: Final = (256, 279, 304, 332, 362, 395, 431, 470)
-_ONES: Final = np.array([bin(byte).count("1") for byte in range(ALPHABET)])
+_ONES: Final = np.array([bin(byte).count("1") for byte in range(ALPHABET)], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -177,7 +172,8 @@ class Sequence:
         counts = -(-self._bit_ends // 8) - firsts
         # Mask tables stand behind the magnitudes' in the plan.
         chunks = self._lanes.symbols(labels.astype(np.uint16) + plan.kinds.size, counts)
-        self._masks = np.concatenate([np.zeros(0, np.uint8), *chunks])
+        # One byte more, so that each run's end lies within a byte.
+        self._masks = np.concatenate([*chunks, np.zeros(1, np.uint8)])
 
     def blocks(self, ends: list[int]) -> Iterator[Bytes]:
         """The items of consecutive blocks; each ends before the run of that number.
@@ -186,7 +182,7 @@ class Sequence:
             PackageError: the streams do not fit the runs.
         """
         begins = [0, *ends[:-1]]
-        live = self._live_counts(begins, ends)
+        live = self._live_counts()
         magnitudes = _Puller(self._lanes.symbols(self._labels.astype(np.uint16), live))
         signs = self._coded.signs
         if self._plan.signs_in_lanes:
@@ -201,15 +197,22 @@ class Sequence:
             yield self._expanded(begin, end, values)
         self._check_end(signed, signs)
 
-    def _live_counts(self, begins: list[int], ends: list[int]) -> Integers:
+    def _live_counts(self) -> Integers:
         """How many magnitudes each run has."""
-        live = np.where(self._kinds == KIND_PLAIN, self._lengths, 0)
-        for begin, end in zip(begins, ends):
-            hits = np.flatnonzero(self._bits(begin, end))
-            first = self._bit_begin(begin)
-            upto = np.searchsorted(hits, self._bit_ends[begin:end] - first)
-            live[begin:end] += np.diff(upto, prepend=0)
-        return live
+        whole, rest = self._bit_ends >> 3, self._bit_ends & 7
+        upto = np.empty_like(whole)
+        before = 0
+        for at in range(0, self._masks.size, _SUMMED_BYTES):
+            ones = _ONES.take(self._masks[at : at + _SUMMED_BYTES])
+            sums = before + np.cumsum(ones, dtype=np.int64)
+            first, last = np.searchsorted(whole, (at, at + ones.size)).tolist()
+            places = whole[first:last] - at
+            upto[first:last] = sums.take(places) - ones.take(places)
+            before = int(sums[-1])
+        # The bits in front of an end that lies within a byte.
+        upto += _ONES.take(self._masks.take(whole) >> (8 - rest))
+        upto[1:] -= upto[:-1].copy()
+        return np.where(self._kinds == KIND_PLAIN, self._lengths, upto)
 
     def _bit_begin(self, run: int) -> int:
         return int(self._bit_ends[run - 1]) if run else 0
@@ -285,113 +288,12 @@ def _bits_of(packed: Bytes, begin: int, end: int) -> npt.NDArray[np.bool_]:
 
 def _with_signs(magnitudes: Bytes, signs: Bytes, at: int) -> tuple[Bytes, int]:
     """Magnitudes as bytes in two's complement, and how many signs that took: one for each not 0."""
-    live = magnitudes != 0
-    count = int(np.count_nonzero(live))
+    count = int(np.count_nonzero(magnitudes))
     if at + count > 8 * signs.size:
         raise damaged("the sign stream ends too early", expected=f"{at + count} signs")
-    negative = np.zeros(magnitudes.size, np.uint8)
-    negative[live] = _bits_of(signs, at, at + count)
+    negative = _bits_of(signs, at, at + count).view(np.uint8)
+    if count < magnitudes.size:
+        every = np.zeros(magnitudes.size, np.uint8)
+        every[magnitudes != 0] = negative
+        negative = every
     return (magnitudes ^ (0 - negative).astype(np.uint8)) + negative, count
-
-
-@method(decode.METHOD_CLASSES)
-def _classes(job: Job) -> None:
-    """Streams: the plan, the rows' and columns' classes, and the four of `Coded`."""
-    group = job.group
-    if group.item_bytes != 1 or not group.spans:
-        raise damaged("class rANS is of 1-byte items", found=f"{group.item_bytes} bytes")
-    streams = job.streams(6)
-    plan_bytes = read_stream(streams[0], at_most=MAX_PLAN_BYTES)
-    cursor = Cursor(memoryview(plan_bytes), "class rANS plan")
-    columns = cursor.byte()
-    if not 0 < columns <= MAX_COLUMN_CLASSES:
-        raise damaged(
-            "a class rANS plan has an impossible number of column classes",
-            expected=f"1 to {MAX_COLUMN_CLASSES}",
-            found=f"{columns}",
-        )
-    split = (
-        [bool(cursor.byte()) for _ in group.spans] if columns > 1 else [False] * len(group.spans)
-    )
-    plan = read_plan(cursor)
-    if cursor.left():
-        raise damaged("a class rANS plan is too long", found=f"{cursor.left()} bytes more")
-    matrices = [_Matrix(span, columns, one) for span, one in zip(group.spans, split)]
-    runs = sum(one.rows * (columns if one.split else 1) for one in matrices)
-    if 8 * runs > group.size_bytes + LEAST_RUNS_ITEMS:
-        raise damaged(
-            "a class rANS group is cut into too many rows",
-            expected=f"at most {(group.size_bytes + LEAST_RUNS_ITEMS) // 8}",
-            found=f"{runs}",
-        )
-    needed = sum(one.rows + (one.columns if one.split else 0) for one in matrices)
-    labels = np.frombuffer(read_stream(streams[1], exactly=needed), np.uint8)
-    for matrix in matrices:
-        labels = matrix.label(labels)
-    sequence = Sequence(
-        plan,
-        Coded.read(streams[2:], plan, group.size_bytes),
-        np.concatenate([one.run_labels for one in matrices]),
-        np.concatenate([one.run_lengths for one in matrices]),
-    )
-    _put(job, matrices, sequence)
-
-
-class _Matrix:
-    """A span as rows and columns, and the runs in which its items are coded.
-
-    Rows come in the order of their classes; within a row, the columns in the order of theirs.
-    """
-
-    def __init__(self, span: Span, column_classes: int, split: bool) -> None:
-        shape = span.coded_shape
-        self.rows = shape[0] if len(shape) > 1 else 1
-        self.columns = math.prod(shape) // self.rows
-        self.column_classes, self.split = column_classes, split
-
-    def label(self, labels: Bytes) -> Bytes:
-        """Take this matrix's labels from the front; gives the others."""
-        row_labels, labels = labels[: self.rows], labels[self.rows :]
-        self.order = np.argsort(row_labels, kind="stable")
-        first = row_labels[self.order].astype(np.int64) * self.column_classes
-        self.runs_per_row = 1
-        lengths = np.array([self.columns], np.int64)
-        if self.split:
-            column_labels, labels = labels[: self.columns], labels[self.columns :]
-            if int(column_labels.max()) >= self.column_classes:
-                raise damaged("a column is of a class that is not there")
-            self.column_places = np.argsort(np.argsort(column_labels, kind="stable"))
-            lengths = np.bincount(column_labels, minlength=self.column_classes)
-            self.runs_per_row = self.column_classes
-        every = first[:, None] + np.arange(self.runs_per_row)
-        # A class beyond all numbers stays one that is not there.
-        self.run_labels = np.minimum(every, 255).astype(np.uint8).reshape(-1)
-        self.run_lengths = np.tile(lengths, self.rows)
-        return labels
-
-    def blocks(self) -> list[tuple[int, int]]:
-        """Rows that are expanded together: first, and one behind the last."""
-        step = max(1, BLOCK_ITEMS // self.columns)
-        return [(at, min(at + step, self.rows)) for at in range(0, self.rows, step)]
-
-    def in_order(self, items: Bytes) -> Bytes:
-        """A block's items with the columns in their places, [rows, columns]."""
-        table = items.reshape(-1, self.columns)
-        return table.take(self.column_places, axis=1) if self.split else table
-
-
-def _put(job: Job, matrices: list[_Matrix], sequence: Sequence) -> None:
-    """Expand the sequence block by block, each into its rows of the restored file."""
-    ends, at = [], 0
-    for matrix in matrices:
-        ends += [at + last * matrix.runs_per_row for _, last in matrix.blocks()]
-        at += matrix.rows * matrix.runs_per_row
-    blocks = sequence.blocks(ends)
-    for matrix, span in zip(matrices, job.group.spans):
-        array = in_coded_order(job, span)
-        array = array if matrix.rows == array.shape[0] else array[None]
-        for first, last in matrix.blocks():
-            rows = matrix.in_order(next(blocks))
-            array[matrix.order[first:last]] = rows.reshape(-1, *array.shape[1:])
-    if next(blocks, None) is not None:
-        raise damaged("a class rANS group has more items than its spans")

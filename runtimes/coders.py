@@ -22,7 +22,8 @@ CODER_RANS: Final = 5
 
 MIN_DICTIONARY_BYTES: Final = 1 << 12
 MAX_DICTIONARY_BYTES: Final = 1 << 24
-BROTLI_STEP_BYTES: Final = 16  # of stored bytes; a copy of 16 MiB takes about that many
+BROTLI_STEP_BYTES: Final = 1 << 16  # of stored bytes, where brotli can limit what they give
+BROTLI_SMALL_STEP_BYTES: Final = 16  # where it cannot; a copy of 16 MiB takes about that many
 
 CoderFunction = Callable[[memoryview, int], bytes]
 
@@ -96,9 +97,12 @@ def _brotli(stored: memoryview, size_bytes: int) -> bytes:
         ) from None
     decoder = brotli.Decompressor()
     content = bytearray()
+    limited = hasattr(decoder, "can_accept_more_data")
+    step_bytes = BROTLI_STEP_BYTES if limited else BROTLI_SMALL_STEP_BYTES
+    step = _limited_step if limited else _brotli_step
     try:
-        for at in range(0, len(stored), BROTLI_STEP_BYTES):
-            content += _brotli_step(decoder, stored[at : at + BROTLI_STEP_BYTES], size_bytes)
+        for at in range(0, len(stored), step_bytes):
+            step(decoder, stored[at : at + step_bytes], content, size_bytes)
             if len(content) > size_bytes:
                 break
     except brotli.error as error:
@@ -108,21 +112,18 @@ def _brotli(stored: memoryview, size_bytes: int) -> bytes:
     return bytes(content)
 
 
-def _brotli_step(decoder: Any, stored: memoryview, size_bytes: int) -> bytes:
-    """What a few stored bytes decode to, no more than a little over `size_bytes`.
-
-    Old releases of brotli cannot limit a step's output; there, only the steps' shortness does.
-    """
-    if not hasattr(decoder, "can_accept_more_data"):
-        return bytes(decoder.process(bytes(stored)))
-    content = bytearray()
-    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1)
-    while piece and len(content) <= size_bytes:
+def _limited_step(decoder: Any, stored: memoryview, content: bytearray, size_bytes: int) -> None:
+    """Append what some stored bytes decode to, up to one byte more than `size_bytes` in all."""
+    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1 - len(content))
+    content += piece
+    while piece and len(content) <= size_bytes and not decoder.can_accept_more_data():
+        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1 - len(content))
         content += piece
-        if decoder.can_accept_more_data():
-            break
-        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1)
-    return bytes(content)
+
+
+def _brotli_step(decoder: Any, stored: memoryview, content: bytearray, size_bytes: int) -> None:
+    """The same for old releases of brotli, where only the steps' shortness is a limit."""
+    content += decoder.process(bytes(stored))
 
 
 @coder(CODER_HUFFMAN, "Huffman")

@@ -203,7 +203,7 @@ def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | No
 
 def _methods() -> Mapping[int, MethodFunction]:
     try:
-        from runtimes import classes, methods, patch  # noqa: F401 - they register themselves
+        from runtimes import matrices, methods, patch  # noqa: F401 - they register themselves
         from runtimes.arrays import METHODS
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "numpy":

@@ -40,10 +40,12 @@ MAX_LANE_BITS: Final = 15
 # longer than its size suggests, it must have this many lanes for its symbols.
 MAX_STEPS: Final = 1 << 14
 _CHUNK_STEPS: Final = 32
+_BIAS_SHIFT: Final = 20
 
 # As arrays, numpy need not make them anew in every step.
 _MASK: Final = np.array([SLOTS - 1], np.uint32)
 _BITS: Final = np.array([PRECISION], np.uint32)
+_BIAS: Final = np.array([_BIAS_SHIFT], np.uint32)
 _LOW: Final = np.array([LOW], np.uint32)
 _HALF: Final = np.array([16], np.uint32)
 
@@ -69,13 +71,13 @@ def frequencies(weights: Integers) -> Integers:
     if (np.count_nonzero(weights, axis=1) < 2).any():
         raise damaged("a rANS table has fewer than two symbols")
     slots = np.where(weights > 0, np.maximum(1, weights * SLOTS // totals), 0)
-    for table in slots:
-        missing = SLOTS - int(table.sum())
-        while missing:
-            largest = int(table.argmax())
-            change = max(missing, -(int(table[largest]) // 2))
-            table[largest] += change
-            missing -= change
+    places = np.arange(len(slots))
+    missing = SLOTS - slots.sum(axis=1)
+    while missing.any():
+        largest = slots.argmax(axis=1)
+        change = np.maximum(missing, -(slots[places, largest] // 2))
+        slots[places, largest] += change
+        missing -= change
     return slots
 
 
@@ -99,7 +101,9 @@ def read_weights(cursor: Cursor, symbols: int) -> Integers:
 
 
 def slot_tables(slots: Integers) -> States:
-    """What a decoder looks up for each of the slots: symbol << 24 | bias << 12 | frequency.
+    """What a decoder looks up for each of the slots: bias << 20 | symbol << 12 | frequency.
+
+    The bias, which every step adds to a state, needs no mask at the top.
 
     Args:
         slots: the frequencies of each table's symbols, [tables, 256]. Gives [tables * SLOTS].
@@ -109,13 +113,13 @@ def slot_tables(slots: Integers) -> States:
     starts = np.cumsum(frequency) - frequency
     # All of an entry but the slot's own number is the same from a symbol's start to the next one's:
     # a running sum, in which 32 bits wrap around.
-    entries = (used & ALPHABET - 1) << 24 | frequency
-    entries -= (starts & SLOTS - 1) << PRECISION
+    entries = (used & ALPHABET - 1) << PRECISION | frequency
+    entries -= (starts & SLOTS - 1) << _BIAS_SHIFT
     steps = np.zeros(slots.shape[0] * SLOTS, np.uint32)
     steps[starts] = (np.diff(entries, prepend=0) & 0xFFFFFFFF).astype(np.uint32)
     np.cumsum(steps, out=steps)
     tables = steps.reshape(-1, SLOTS)
-    tables += np.arange(SLOTS, dtype=np.uint32) << np.uint32(PRECISION)
+    tables += np.arange(SLOTS, dtype=np.uint32) << np.uint32(_BIAS_SHIFT)
     return steps
 
 
@@ -189,7 +193,8 @@ class Lanes:
             else:  # the last step of all may not need every lane
                 size = entry.size
                 self._step(self._states[:size], scratch[:size], ends[:size], entry, offset)
-        return (found >> np.uint32(24)).astype(np.uint8)
+        found >>= _BITS
+        return found.astype(np.uint8)  # the low byte
 
     def _step(
         self,
@@ -206,8 +211,7 @@ class Lanes:
         np.right_shift(state, _BITS, state)
         np.bitwise_and(entry, _MASK, scratch)
         np.multiply(state, scratch, state)
-        np.right_shift(entry, _BITS, scratch)
-        np.bitwise_and(scratch, _MASK, scratch)
+        np.right_shift(entry, _BIAS, scratch)
         np.add(state, scratch, state)
         np.less(state, _LOW, ends)
         (hungry,) = ends.nonzero()

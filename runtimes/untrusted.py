@@ -63,19 +63,23 @@ class Cursor:
 
     def byte(self) -> int:
         """The next byte."""
-        if self.at >= len(self._data):
+        at = self.at
+        if at >= len(self._data):
             self.take(1)  # which says what is wrong
-        self.at += 1
-        return self._data[self.at - 1]
+        self.at = at + 1
+        return self._data[at]
 
     def varint(self) -> int:
         """An unsigned LEB128 number below 2**63, in as few bytes as it can have."""
-        value = 0
-        for shift in range(0, 63, 7):
+        value = self.byte()
+        if value < 0x80:  # as most are
+            return value
+        value &= 0x7F
+        for shift in range(7, 63, 7):
             part = self.byte()
             value |= (part & 0x7F) << shift
             if part < 0x80:
-                if part == 0 and shift:
+                if part == 0:
                     raise damaged(f"the {self._what} has an overlong number")
                 return value
         raise damaged(f"the {self._what} has an overlong number", expected="at most 9 bytes")

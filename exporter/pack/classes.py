@@ -27,11 +27,11 @@ from runtimes.classes import (
     KIND_MASKED,
     KIND_ODDS,
     KIND_PLAIN,
-    LEAST_RUNS_ITEMS,
     MAGNITUDES,
     MAX_CLASSES,
     mask_weights,
 )
+from runtimes.matrices import LEAST_RUNS_ITEMS
 from runtimes.rans import ALPHABET, ESCAPE, PRECISION, frequencies
 
 Bytes = npt.NDArray[np.uint8]

@@ -21,6 +21,7 @@ MODULES: Final = (
     "decode",
     "errors",
     "huffman",
+    "matrices",
     "methods",
     "names",
     "patch",

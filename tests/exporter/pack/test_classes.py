@@ -13,7 +13,7 @@ from exporter.pack.classes import code_matrices, estimated_bytes, magnitudes_of
 from exporter.pack.clusters import entropy_bits
 from exporter.pack.methods import CodedGroup
 from exporter.pack.streams import ORDINARY, raw
-from runtimes import classes, container, decode
+from runtimes import container, decode, matrices
 from runtimes.container import Span
 
 
@@ -68,7 +68,7 @@ def test_matrices_round_trip(case):
 @pytest.mark.parametrize("case", CASES)
 def test_blocks_of_any_size_are_alike(case, monkeypatch):
     """What is expanded at a time is the reader's own affair."""
-    monkeypatch.setattr(classes, "BLOCK_ITEMS", 100)
+    monkeypatch.setattr(matrices, "BLOCK_ITEMS", 100)
     assert through_the_reader(CASES[case])
 
 
