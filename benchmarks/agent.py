@@ -3,8 +3,7 @@
 The agent on a device is Python: its p50 must agree with that of a program without Python within
 5 % (`latency_ratio`), and what a call from Python costs is `overhead_ms` of each inference.
 `variation` is the coefficient of variation of the agent's p50 over the runs: below 0.05 on an idle
-machine. The C program is the native runner, which has ONNX Runtime alone on x86-64; LiteRT's row
-has the agent's variation and no C beside it. Build it first:
+machine. The C program is the native runner; build it first:
 `edgewright devices build-runner --target x86_64`. A machine that does other work is kept away by
 `chrt -r 10 taskset -c 1 python -m benchmarks.agent`, as the root user.
 """
@@ -61,9 +60,7 @@ def measure(folder: Path, seconds: float, rounds: int) -> list[Row]:
     with Session(LocalTransport()) as agent:
         for network in MEASURED:
             files = _files(network, folder)
-            for runtime, path in files.items():
-                beside = native if runtime == "onnxruntime" else None
-                rows.append(_row(network.name, path, agent, beside, seconds, rounds))
+            rows += [_row(network.name, path, agent, native, seconds, rounds) for path in files]
     if native is not None:
         native.close()
     return [*rows, _loop_row()]
@@ -115,8 +112,8 @@ def _loop_row() -> Row:
     return {"network": "(no call)", "latency_ms_p50": p50_ms, "overhead_ms": p50_ms}
 
 
-def _files(network: Network, folder: Path) -> dict[str, Path]:
-    """The network's int8 files by runtime; none where the network is not here."""
+def _files(network: Network, folder: Path) -> tuple[Path, ...]:
+    """The network's int8 files; none where the network is not here."""
     import onnx_ir as ir
 
     from exporter.graph.read import load
@@ -125,14 +122,14 @@ def _files(network: Network, folder: Path) -> dict[str, Path]:
 
     factory = factory_of(network)
     if factory is None:
-        return {}
+        return ()
     stem = network.name.lower().replace("-", "")
     canonical = folder / f"{stem}.qdq.onnx"
     onnx, tflite = folder / f"{stem}.int8.onnx", folder / f"{stem}.int8.tflite"
     write_canonical(factory(), network.shape, canonical)
     lower_file(canonical, tflite)
     ir.save(qdq.lower(load(canonical)), onnx, format="protobuf")
-    return {"onnxruntime": onnx, "litert": tflite}
+    return onnx, tflite
 
 
 def _native() -> Session | None:

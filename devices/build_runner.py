@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import runtimes
-from devices.bundle import MANIFEST, ORT, PROGRAM, TFLITE, Bundle, load_bundle
+from devices.bundle import LITERT, MANIFEST, ORT, PROGRAM, TFLITE, Bundle, load_bundle
 from devices.errors import DeviceError, MissingToolError
 from devices.process import run_process
 from runtimes.report import SCHEMA_VERSION
@@ -40,17 +40,24 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of machine: its compiler, that compiler's package, its loader, and its wheels."""
+    """A kind of machine: its compiler, that compiler's package, its loader, and its wheels.
+
+    `sources` are those of the interpreters that its wheels hold.
+    """
 
     name: str
     compilers: tuple[str, ...]
     package: str
     loader: str
     wheels: tuple[Wheel, ...]
+    sources: tuple[str, ...]
 
 
 # The last LiteRT wheel whose library has TensorFlow Lite's C API, on aarch64 alone.
-LITERT = Wheel("ai-edge-litert==2.0.3", "ai_edge_litert/libLiteRtRuntimeCApi.so", TFLITE)
+TFLITE_WHEEL = Wheel("ai-edge-litert==2.0.3", "ai_edge_litert/libLiteRtRuntimeCApi.so", TFLITE)
+# LiteRT's own C API, whose functions change between versions: litert.c is written for this one.
+LITERT_VERSION = "2.3.0"
+LITERT_WHEEL = Wheel(f"ai-edge-litert=={LITERT_VERSION}", "ai_edge_litert/libLiteRt.so", LITERT)
 ONNXRUNTIME = Wheel("onnxruntime>=1.23", "onnxruntime/capi/libonnxruntime.so.", ORT)
 TARGETS = {
     target.name: target
@@ -60,17 +67,20 @@ TARGETS = {
             ("aarch64-linux-gnu-gcc",),
             "gcc-aarch64-linux-gnu",
             "ld-linux-aarch64.so.1",
-            (LITERT, ONNXRUNTIME),
+            (TFLITE_WHEEL, ONNXRUNTIME),
+            ("tflite.c", "ort.c"),
         ),
         Target(
             "x86_64",
             ("x86_64-linux-gnu-gcc", "gcc"),
             "gcc",
             "ld-linux-x86-64.so.2",
-            (ONNXRUNTIME,),
+            (LITERT_WHEEL, ONNXRUNTIME),
+            ("litert.c", "ort.c"),
         ),
     )
 }
+COMMON_SOURCES = ("main.c", "measure.c")
 SYSTEM_LIBRARIES = (
     *("libc.so.6", "libm.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0"),
     *("libstdc++.so.6", "libgcc_s.so.1"),
@@ -98,7 +108,7 @@ def build_runner(name: str, out: Path, *, wheels: Sequence[Path] = ()) -> Bundle
         made, downloads = Path(scratch, "bundle"), Path(scratch, "wheels")
         made.mkdir()
         downloads.mkdir()
-        _compile(compiler, made / PROGRAM)
+        _compile(compiler, target, made / PROGRAM)
         for library in (target.loader, *SYSTEM_LIBRARIES):
             shutil.copy(_file_of(compiler, library), made / library)
         (made / target.loader).chmod(0o755)
@@ -122,10 +132,14 @@ def _compiler(target: Target) -> str:
     )
 
 
-def _compile(compiler: str, program: Path) -> None:
-    sources = sorted(map(str, SOURCES.glob("*.c")))
-    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", "-o", str(program))
-    _call([compiler, *flags, *sources, "-ldl"], COMPILE_TIMEOUT_S, "the runner does not compile")
+def _compile(compiler: str, target: Target, program: Path) -> None:
+    sources = [str(SOURCES / name) for name in (*COMMON_SOURCES, *target.sources)]
+    flags = ("-std=c11", "-O2", "-Wall", "-Wextra", f'-DLITERT_VERSION="{LITERT_VERSION}"')
+    _call(
+        [compiler, *flags, "-o", str(program), *sources, "-ldl"],
+        COMPILE_TIMEOUT_S,
+        "the runner does not compile",
+    )
 
 
 def _file_of(compiler: str, library: str) -> Path:

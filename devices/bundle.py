@@ -13,8 +13,9 @@ from runtimes.report import SCHEMA_VERSION
 
 MANIFEST = "bundle.json"
 PROGRAM = "runner"
-TFLITE, ORT = "libLiteRtRuntimeCApi.so", "libonnxruntime.so.1"
-LIBRARY_OF = {".tflite": TFLITE, ".onnx": ORT, ".ort": ORT}
+TFLITE, LITERT, ORT = "libLiteRtRuntimeCApi.so", "libLiteRt.so", "libonnxruntime.so.1"
+# The libraries of which one runs such a file.
+LIBRARIES_OF = {".tflite": (TFLITE, LITERT), ".onnx": (ORT,), ".ort": (ORT,)}
 # `uname -m` of a device, and the target that serves it.
 TARGETS = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64"}
 
@@ -48,12 +49,13 @@ class Bundle:
         Raises:
             MissingRuntimeError: the bundle was built without it.
         """
-        library = LIBRARY_OF.get(path.suffix.lower())
-        if library is None or library in self.interpreters:
-            return () if library is None else (library,)
+        serving = LIBRARIES_OF.get(path.suffix.lower(), ())
+        found = tuple(library for library in serving if library in self.interpreters)
+        if found or not serving:
+            return found
         raise MissingRuntimeError(
             f"the native runner has no interpreter for {path.name}",
-            expected=library,
+            expected=" or ".join(serving),
             found=", ".join(self.interpreters) or "no interpreter",
             remedy=f"edgewright devices build-runner --target {self.target}",
         )

@@ -1,5 +1,5 @@
 /* TFLite files, over the stable C API of TensorFlow Lite (tensorflow/lite/c/c_api.h), whose
- * functions are looked up by name. XNNPACK is the library's default.
+ * functions are looked up by name. XNNPACK is the library's default. On aarch64; see litert.c.
  */
 #include <dlfcn.h>
 #include <stdio.h>

@@ -12,7 +12,7 @@ import onnx.parser
 import pytest
 
 from devices.adb import open_adb
-from devices.build_runner import build_runner
+from devices.build_runner import LITERT_VERSION, build_runner
 from devices.bundle import MANIFEST, bundle_for, default_directory, load_bundle
 from devices.cargo import Cargo
 from devices.errors import AgentError, CrashError, DeviceError, MissingToolError
@@ -42,20 +42,40 @@ def native(bundle):
 
 @needs_x86
 class TestHere:
-    """With ONNX Runtime alone: LiteRT's wheel for x86-64 has no C interface of TFLite's."""
+    """With ONNX Runtime, and LiteRT through its own C API."""
 
     def test_info_tells_its_interpreters(self, native):
         found = native.info()
         versions = {one.name: one.version for one in found.interpreters}
         assert found.machine == platform.machine()
         assert versions["onnxruntime"][0].isdigit()
-        assert versions["litert"] is None
+        assert versions["litert"] == LITERT_VERSION
 
     @pytest.mark.parametrize(("golden", "differing"), [("golden", 0), ("wrong_golden", 3)])
     def test_smoke_compares_bit_for_bit(self, native, models, golden, differing):
         found = native.smoke(models.int8_onnx, getattr(models, golden), feeding=NCHW)
         assert (found.passed, found.differing, found.count) == (differing == 0, differing, 7)
         assert found.sha256 == sha256_of([models.outputs])
+
+    @pytest.mark.parametrize(("golden", "differing"), [("golden", 0), ("wrong_golden", 3)])
+    def test_a_tflite_file_is_compared_too(self, native, models, golden, differing):
+        found = native.smoke(models.int8_tflite, getattr(models, golden))
+        assert (found.passed, found.differing, found.count) == (differing == 0, differing, 7)
+        assert found.sha256 == sha256_of([models.outputs])
+
+    def test_a_tflite_file_is_measured_and_described(self, native, session, models):
+        ours, agents = (
+            one.bench(models.int8_tflite, seconds=0.05, min_runs=20) for one in (native, session)
+        )
+        assert (ours.row.runtime, ours.row.runtime_version) == ("litert", LITERT_VERSION)
+        assert len(ours.row.samples_ms) >= 20
+        for mine, its in zip(
+            (*ours.report.inputs, *ours.report.outputs),
+            (*agents.report.inputs, *agents.report.outputs),
+            strict=True,
+        ):
+            assert np.float32(mine.scale) == np.float32(its.scale)
+            assert dataclasses.replace(mine, scale=its.scale) == its
 
     def test_a_package_is_unpacked_here_and_it_says_so(self, native, models, tmp_path):
         package = tmp_path / "tiny.int8.onnx.ewp"
@@ -116,9 +136,13 @@ class TestHere:
         with pytest.raises(ModelError, match="onnxruntime refuses the file"):
             native.bench(path)
 
-    def test_what_the_bundle_lacks_is_named(self, native, models):
-        with pytest.raises(MissingRuntimeError, match="no interpreter for tiny") as caught:
-            native.bench(models.int8_tflite)
+    def test_what_the_bundle_lacks_is_named(self, bundle, models):
+        lacking = dataclasses.replace(bundle("x86_64"), interpreters=("libonnxruntime.so.1",))
+        with (
+            native_session(LocalTransport(), lacking) as session,
+            pytest.raises(MissingRuntimeError, match="no interpreter for tiny") as caught,
+        ):
+            session.bench(models.int8_tflite)
         assert "build-runner --target x86_64" in caught.value.remedy
 
     def test_builtin_kernels_are_refused(self, native, models):
