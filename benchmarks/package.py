@@ -1,8 +1,10 @@
 """The download: packages beside gzip, zstd, xz, brotli, and deltas beside bsdiff4.
 
 Sizes are exact. Speeds are ratios of times taken in turns, in one process, on the same file: how
-many times as fast as xz the package is decoded, its SHA-256 included. Memory is what unpacking adds
-to a fresh process at its peak, as a multiple of the file. `order_0_share` is how much less the
+many times as fast as xz the package is decoded, its SHA-256 included; `fast` is what `pack --fast`
+makes. Memory is what unpacking adds to a fresh process at its peak, as a multiple of the file: what
+does not depend on the file (code that is read in, tables) is in it, and is most of it for files
+well under 1 MB. `order_0_share` is how much less the
 weights take than the order-0 entropy of all of them together.
 """
 
@@ -15,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -92,6 +95,7 @@ def row_of(file: Packable, python: Path | None, rounds: int) -> Row:
     with_brotli = package
     if len(data) < LARGE_BYTES:
         with_brotli, _ = encode(data, file.path.name, Options(Device(brotli=True)))
+    fast, _ = encode(data, file.path.name, Options(Device(fast=True)))
     xz = lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)
     others = {
         "gzip_bytes": len(gzip.compress(data, 9, mtime=0)),
@@ -109,7 +113,8 @@ def row_of(file: Packable, python: Path | None, rounds: int) -> Row:
         **others,
         "less_than_best_share": 1 - len(package) / best,
         **_weights(data, file.path.name, summary),
-        **_decoding(package, with_brotli, xz, rounds),
+        "fast_package_bytes": len(fast),
+        **_decoding({"package": package, "brotli": with_brotli, "fast": fast}, xz, rounds),
         "peak_memory_ratio": _peak_ratio(package, len(data)),
     }
 
@@ -166,7 +171,7 @@ def _weights(data: bytes, name: str, summary: PackSummary) -> Row:
     }
 
 
-def _decoding(package: bytes, with_brotli: bytes, xz: bytes, rounds: int) -> Row:
+def _decoding(packages: dict[str, bytes], xz: bytes, rounds: int) -> Row:
     """How many times as fast as xz the packages are decoded."""
 
     def restore(content: bytes) -> None:
@@ -175,8 +180,7 @@ def _decoding(package: bytes, with_brotli: bytes, xz: bytes, rounds: int) -> Row
     measured = interleaved(
         {
             "xz": timed(lambda: lzma.decompress(xz)),
-            "package": timed(lambda: restore(package)),
-            "brotli": timed(lambda: restore(with_brotli)),
+            **{name: timed(partial(restore, content)) for name, content in packages.items()},
         },
         rounds,
     )
@@ -186,6 +190,7 @@ def _decoding(package: bytes, with_brotli: bytes, xz: bytes, rounds: int) -> Row
         "decode_ratio_low": plain.low,
         "decode_ratio_high": plain.high,
         "brotli_decode_ratio": brotli.value,
+        "fast_decode_ratio": measured.ratio("xz", "fast").value,
     }
 
 

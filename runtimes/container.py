@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from runtimes.errors import PackageError
@@ -291,7 +292,7 @@ def _count(cursor: Cursor, least_bytes: int) -> int:
 def _read_spans(cursor: Cursor, groups: list[Group], size_bytes: int) -> tuple[Span, ...]:
     """The span table: one column after another, because equal things side by side deflate well."""
     count = _count(cursor, 5)
-    owners = [cursor.varint() for _ in range(count)]
+    owners = cursor.varints(count)
     for owner in owners:
         if not 0 < owner < len(groups):
             raise damaged(
@@ -299,10 +300,10 @@ def _read_spans(cursor: Cursor, groups: list[Group], size_bytes: int) -> tuple[S
                 expected=f"a group from 1 to {len(groups) - 1}",
                 found=f"{owner}",
             )
-    gaps = [cursor.varint() for _ in range(count)]
-    ranks = [cursor.byte() for _ in range(count)]
-    orders = [_order(cursor.varint(), rank) for rank in ranks]
-    shapes = [tuple(cursor.varint() for _ in range(rank)) for rank in ranks]
+    gaps = cursor.varints(count)
+    ranks = cursor.take(count)
+    orders = list(map(_order, cursor.varints(count), ranks))
+    shapes = [tuple(cursor.varints(rank)) for rank in ranks]
     spans = []
     end = 0
     for owner, gap, order, shape in zip(owners, gaps, orders, shapes):
@@ -318,6 +319,7 @@ def _read_spans(cursor: Cursor, groups: list[Group], size_bytes: int) -> tuple[S
     return tuple(spans)
 
 
+@lru_cache(maxsize=64)  # a package has few of them, each many times
 def _order(number: int, rank: int) -> tuple[int, ...]:
     """The permutation of `rank` axes at this place of their lexicographic list (0: as stored)."""
     if not 0 < rank <= MAX_RANK or number >= math.factorial(rank):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-BLOCK_TOKENS: Final = 1 << 20  # gaps are summed in blocks, so that 64-bit sums stay small
+BLOCK_TOKENS: Final = 1 << 15  # gaps are summed in blocks, so that their sums stay in a cache
 
 method(decode.METHOD_COPY)(portable.copy)
 
@@ -38,9 +38,10 @@ def _gap_value(job: Job) -> None:
     for start in range(0, gaps.size, BLOCK_TOKENS):
         block = gaps[start : start + BLOCK_TOKENS]
         lands = block != GAP_ESCAPE
-        places = last + np.cumsum(block.astype(np.int64) + lands)
+        places = np.cumsum(block, dtype=np.int64)
+        places += np.cumsum(lands, dtype=np.int64) + last
         last = int(places[-1])
-        hits = places[lands]
+        hits = places if lands.all() else places[lands]
         if last >= size_bytes or used + hits.size > values.size:
             raise damaged(
                 "a group's gaps do not fit it",

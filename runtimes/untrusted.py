@@ -84,6 +84,15 @@ class Cursor:
                 return value
         raise damaged(f"the {self._what} has an overlong number", expected="at most 9 bytes")
 
+    def varints(self, count: int) -> list[int]:
+        """The next `count` numbers; those of one byte each are read at once."""
+        at = self.at
+        numbers = list(self._data[at : at + count])
+        if len(numbers) == count and max(numbers, default=0) < 0x80:
+            self.at = at + count
+            return numbers
+        return [self.varint() for _ in range(count)]
+
 
 def inflate(stored: memoryview, size_bytes: int, what: str) -> bytes:
     """Raw deflate to exactly `size_bytes`; never holds more than that.

@@ -25,13 +25,16 @@ def pack(
     portable: Annotated[
         bool, typer.Option("--portable", help="the device has Python alone, without numpy")
     ] = False,
+    fast: Annotated[
+        bool, typer.Option("--fast", help="decode sooner, at some percent more bytes")
+    ] = False,
 ) -> None:
     """Write the entropy-coded package of a file; with --base, what changed since that file."""
     from exporter.pack import Device, Options
     from exporter.pack import pack as write_package
 
     target = output if output is not None else file.with_name(f"{file.name}.ewp")
-    device = Device(numpy=not portable, brotli=brotli)
+    device = Device(numpy=not portable, brotli=brotli, fast=fast)
     summary = write_package(file, target, Options(device, tuple(base or ()), release, sign))
     share = summary.package_bytes / max(1, summary.original_bytes)
     kind = "delta" if summary.delta else "package"

@@ -140,7 +140,7 @@ def _split_way(source: Source, device: Device, number: int, streams: list[bytes]
 
 def _class_ways(source: Source, device: Device) -> list[_Way]:
     ways = []
-    estimate = classes.estimated_bytes(source.matrices)
+    estimate = math.inf if device.fast else classes.estimated_bytes(source.matrices)
     if estimate < math.inf:
 
         def by_class() -> CodedGroup:

@@ -52,11 +52,13 @@ class Coded:
 class Device:
     """What the reader may use beside the standard library.
 
-    numpy is what most devices have; brotli is a package that has to be installed.
+    numpy is what most devices have; brotli is a package that has to be installed. Where decoding
+    must be `fast`, what takes a reader long is left out: class rANS, Huffman, rANS, LZMA.
     """
 
     numpy: bool = True
     brotli: bool = False
+    fast: bool = False
 
 
 ORDINARY: Final = Device()
@@ -105,9 +107,10 @@ def _cost(coded: Coded) -> float:
 def _settings(device: Device) -> Iterator[tuple[int, Setting]]:
     for level, strategy, memory in _DEFLATE:
         yield coders.CODER_DEFLATE, _deflate(level, strategy, memory)
-    for lc, lp, pb in _LZMA:
-        yield coders.CODER_LZMA, _lzma(lc, lp, pb)
-    if device.numpy:
+    if not device.fast:
+        for lc, lp, pb in _LZMA:
+            yield coders.CODER_LZMA, _lzma(lc, lp, pb)
+    if device.numpy and not device.fast:
         yield coders.CODER_HUFFMAN, _stepped(huffman.encode_stream)
         yield coders.CODER_RANS, _stepped(rans.encode_stream)
     if device.brotli:

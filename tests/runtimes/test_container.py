@@ -306,3 +306,16 @@ def test_convolution_weights_need_few_axes(shape, order, expected):
 def test_the_reader_is_written_in_the_grammar_of_python_3_9(module):
     source = Path(container.__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
     ast.parse(source, feature_version=(3, 9))
+
+
+@pytest.mark.parametrize("numbers", [[], [0, 127, 5], [3, 128, 1 << 40, 0]])
+def test_many_numbers_are_read_as_one_by_one(numbers):
+    cursor = Cursor(memoryview(b"".join(map(varint, numbers)) + b"\x07"), "test")
+    assert cursor.varints(len(numbers)) == numbers
+    assert cursor.left() == 1
+
+
+@pytest.mark.parametrize("content", [b"\x01\x02", b"\x01\x02\x80", b"\x01\x02\x80\x00"])
+def test_many_numbers_that_are_cut_off_or_overlong_are_refused(content):
+    with pytest.raises(PackageError):
+        Cursor(memoryview(content), "test").varints(3)

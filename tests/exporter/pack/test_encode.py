@@ -61,6 +61,18 @@ def test_models_round_trip(models, request, layers, file_format, brotli):
     assert container.read(package).format == file_format
 
 
+def test_a_fast_package_has_nothing_that_takes_a_reader_long(models, sparse_layers):
+    data = models.tflite(sparse_layers)
+    package, _ = encode(data, "a.tflite", Options(Device(fast=True)))
+    groups = container.read(package).groups
+    assert restored(package) == data
+    assert {stream.coder for one in groups for stream in one.streams} <= {
+        coders.CODER_RAW,
+        coders.CODER_DEFLATE,
+    }
+    assert decode.METHOD_SPLIT in {one.method for one in groups}
+
+
 def test_a_model_whose_weights_are_all_zero_round_trips(models, sparse_layers):
     layers = [replace(one, weights=np.zeros_like(one.weights)) for one in sparse_layers]
     package, summary = encode(models.tflite(layers), "a.tflite")
