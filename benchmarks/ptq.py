@@ -7,8 +7,8 @@ logits, and how often both name the same class. Costs are of the route in a proc
 from the PyTorch module to .onnx and .tflite; the peers' from the fp32 ONNX file to theirs, with
 what torch.onnx.export cost before (a row of its own) added in `total_cpu_s`. Peers have their own
 environment (benchmarks/peers/ptq.txt), which the script makes. Latencies are of one frame on one
-thread, one file after the other: `latency_ms_p50` of the .onnx, `tflite_latency_ms_p50` of our
-.tflite in LiteRT. In the row of int16 the values between operators are int16, the weights int8.
+thread, all files in turns: `latency_ms_p50` of the .onnx, `tflite_latency_ms_p50` of our .tflite in
+LiteRT. In the row of int16 the values between operators are int16, the weights int8.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +39,7 @@ QUICK_PHOTOGRAPHS: Final = 24
 EXAMPLE: Final = ROOT / "examples" / "mobilenet_v2"
 TIMEOUT_S: Final = 1800.0
 BATCH: Final = 10
-TFLITE_FRAMES: Final = 20
+TIMED_FRAMES: Final = 30
 
 OURS: Final[dict[str, dict[str, Any]]] = {
     "min/max alone": {},
@@ -82,42 +83,69 @@ class Judge:
     logits: np.ndarray
 
     def figures(self, path: Path) -> Row:
-        """KL, SQNR, agreement, and the latency of one frame on one thread."""
+        """KL, SQNR, agreement and size of a file."""
         session = open_session(path)
         entry = session.get_inputs()[0]
         samples = self.frames if entry.type == "tensor(uint8)" else normalised(self.frames)
-        outputs, times = [], []
-        for sample in samples:
-            start = time.perf_counter()
-            outputs.append(session.run(None, {entry.name: sample[None]})[0])
-            times.append(time.perf_counter() - start)
+        outputs = [session.run(None, {entry.name: sample[None]})[0] for sample in samples]
         found = np.concatenate(outputs).astype(np.float64)
         if not np.issubdtype(outputs[0].dtype, np.floating):
             found = dequantized(path, found)
         noise = ((found - self.logits) ** 2).sum()
         real, int8 = log_probabilities(self.logits), log_probabilities(found)
-        beside = path.with_suffix(".tflite")
         return {
             "kl": round(float((np.exp(real) * (real - int8)).sum(1).mean()), 4),
             "sqnr_db": None if not noise else sqnr_db(self.logits, noise),
             "agreement": float((found.argmax(1) == self.logits.argmax(1)).mean()),
-            "latency_ms_p50": 1e3 * statistics.median(times),
-            "tflite_latency_ms_p50": self.tflite_ms(beside) if beside.exists() else None,
             "file_bytes": path.stat().st_size,
         }
 
-    def tflite_ms(self, path: Path) -> float:
-        """The median latency of one frame in LiteRT on one thread, ms."""
-        from runtimes.backend import open_model
 
-        model, times = open_model(path), []
-        for frame in self.frames[:TFLITE_FRAMES]:
-            model.set_inputs([frame[None]])
-            start = time.perf_counter()
-            model.invoke()
-            times.append(time.perf_counter() - start)
-        model.close()
-        return 1e3 * statistics.median(times)
+def latencies(files: Sequence[Path], frames: np.ndarray) -> list[Row]:
+    """The median latency of one frame on one thread of each .onnx and, beside it, .tflite, ms."""
+    turns: dict[tuple[int, str], Callable[[np.ndarray], float]] = {}
+    for index, path in enumerate(files):
+        turns[index, "latency_ms_p50"] = onnx_turn(path)
+        if path.with_suffix(".tflite").exists():
+            turns[index, "tflite_latency_ms_p50"] = tflite_turn(path.with_suffix(".tflite"))
+    times: dict[tuple[int, str], list[float]] = {key: [] for key in turns}
+    for frame in frames[:TIMED_FRAMES]:
+        for key, turn in turns.items():
+            times[key].append(turn(frame[None]))
+    rows: list[Row] = [{"tflite_latency_ms_p50": None} for _ in files]
+    for (index, column), found in times.items():
+        rows[index][column] = 1e3 * statistics.median(found)
+    return rows
+
+
+def onnx_turn(path: Path) -> Callable[[np.ndarray], float]:
+    """Run a frame in ONNX Runtime; gives the seconds."""
+    session = open_session(path)
+    entry = session.get_inputs()[0]
+    takes_frames = entry.type == "tensor(uint8)"
+
+    def turn(frame: np.ndarray) -> float:
+        fed = {entry.name: frame if takes_frames else normalised(frame)}
+        start = time.perf_counter()
+        session.run(None, fed)
+        return time.perf_counter() - start
+
+    return turn
+
+
+def tflite_turn(path: Path) -> Callable[[np.ndarray], float]:
+    """Run a frame in LiteRT; gives the seconds."""
+    from runtimes.backend import open_model
+
+    model = open_model(path)
+
+    def turn(frame: np.ndarray) -> float:
+        model.set_inputs([frame])
+        start = time.perf_counter()
+        model.invoke()
+        return time.perf_counter() - start
+
+    return turn
 
 
 def open_session(path: Path) -> Any:
@@ -175,29 +203,33 @@ def compare(
     exported = measure([sys.executable, "-c", script], timeout_s=TIMEOUT_S, env=environment())
     judge = Judge(frames, fp32_logits(real, frames))
     unquantized: Row = {"method": "torch.onnx.export, fp32", "peer": True}
-    rows = [unquantized | judge.figures(real) | costs(exported, 0.0)]
+    rows, files = [unquantized | judge.figures(real) | costs(exported, 0.0)], [real]
     for name, calibration in OURS.items():
         out = folder / f"ours{len(rows)}"
         cost = export(out, calibration, folder / "frames.npy")
         row: Row = {"method": f"edgewright, {name}", "peer": False}
-        rows.append(row | judge.figures(out / "net.int8.onnx") | costs(cost, 0.0))
+        files.append(out / "net.int8.onnx")
+        rows.append(row | judge.figures(files[-1]) | costs(cost, 0.0))
     python = python_of("ptq")
+    if python is not None:
+        for name, method in PEER_METHODS.items():
+            target = folder / f"{method}.onnx"
+            script_path = ROOT / "benchmarks" / "peers" / "ptq_peer.py"
+            argv: list[str | Path] = [
+                python,
+                script_path,
+                method,
+                real,
+                folder / "normalised.npy",
+                target,
+            ]
+            cost = measure(argv, timeout_s=TIMEOUT_S, env=environment())
+            row = {"method": name, "peer": True}
+            files.append(target)
+            rows.append(row | judge.figures(target) | costs(cost, exported.cpu_s))
+    rows = [row | times for row, times in zip(rows, latencies(files, frames), strict=True)]
     if python is None:
         return rows, {}
-    for name, method in PEER_METHODS.items():
-        target = folder / f"{method}.onnx"
-        script_path = ROOT / "benchmarks" / "peers" / "ptq_peer.py"
-        argv: list[str | Path] = [
-            python,
-            script_path,
-            method,
-            real,
-            folder / "normalised.npy",
-            target,
-        ]
-        cost = measure(argv, timeout_s=TIMEOUT_S, env=environment())
-        row = {"method": name, "peer": True}
-        rows.append(row | judge.figures(target) | costs(cost, exported.cpu_s))
     return rows, {f"{name} (peers)": version for name, version in versions_of("ptq").items()}
 
 
