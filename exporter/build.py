@@ -226,7 +226,8 @@ class Certificate(Frozen):
     """`certificate.json`: what was proven of the shipped files, and over which inputs.
 
     `cpus` is empty where no other CPU was asked for, `layers` where no comparison layer by layer.
-    `activations` is as in `Manifest`.
+    `activations` is as in `Manifest`; `int16_operators` are those that compute in int16 in an int8
+    network, on request.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -238,24 +239,33 @@ class Certificate(Frozen):
     cpus: tuple[CpuComparison, ...] = ()
     layers: tuple[LayerParity, ...] = ()
     activations: Activations = "int8"
+    int16_operators: tuple[str, ...] = ()
 
     @property
     def within_lsb(self) -> int | None:
-        """The largest difference of outputs in steps of int16, where all checks passed.
+        """The largest difference of outputs in their steps, where all checks passed.
 
-        None in int8, whose outputs are equal or wrong, and where a check failed.
+        None where nothing is int16, as outputs are equal or wrong then, and where a check failed.
         """
         passed = all(check.passed for check in self.checks)
-        if self.activations != "int16" or not passed:
+        if not (self.activations == "int16" or self.int16_operators) or not passed:
             return None
         found = [row.max_lsb for row in self.outputs if row.decides]
         return max(found + [row.max_lsb for row in self.cpus], default=0)
 
     @property
+    def within(self) -> str:
+        """How far the outputs are apart, in words, where that has a bound."""
+        if self.activations == "int16":
+            return f"within {self.within_lsb} LSB of int16"
+        count = len(self.int16_operators)
+        return f"within {self.within_lsb} LSB of the outputs, as {count} operator(s) are int16"
+
+    @property
     def summary(self) -> str:
         """The verdict in words."""
         if self.verdict == "differs" and self.within_lsb is not None:
-            return f"differs within {self.within_lsb} LSB of int16"
+            return f"differs {self.within}"
         return self.verdict
 
 

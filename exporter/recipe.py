@@ -33,7 +33,14 @@ def _automatic(value: object) -> object:
     return value
 
 
-FloatLayers = Annotated[str | tuple[str, ...], BeforeValidator(_automatic)]
+ChosenLayers = Annotated[str | tuple[str, ...], BeforeValidator(_automatic)]
+
+
+def layers_named(text: str) -> str | tuple[str, ...]:
+    """Layers as an option has them: names with commas between them, or "auto:N"."""
+    if text.startswith("auto"):
+        return text
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def parse_shape(value: object) -> object:
@@ -109,8 +116,9 @@ class QuantizeSection(Frozen):
 
     `equalize`, `adaptive_rounding` and `bias_correction` are for post-training quantization (epochs
     is 0); `ptq = "best"` tries all of them and keeps what is measured to be better. `float_layers`
-    stay float in all int8 files: convolutions and dense layers by the module's names, or "auto:3"
-    for the three whose weights cost most. `activations` is the type of the values between
+    stay float in all int8 files: convolutions and dense layers by the module's names or patterns,
+    or "auto:3" for the three whose weights cost most. Of `int16_layers`, named likewise, the
+    results stay int16. `activations` is the type of the values between
     operators: with "int16" weights stay int8, and `exact` has no effect.
     """
 
@@ -120,7 +128,8 @@ class QuantizeSection(Frozen):
     equalize: bool = False
     adaptive_rounding: bool = False
     bias_correction: bool = True
-    float_layers: FloatLayers = ()
+    float_layers: ChosenLayers = ()
+    int16_layers: ChosenLayers = ()
     activations: Activations = "int8"
     epochs: Annotated[float, Field(ge=0)] = 0
     lr: Positive = 1e-3
@@ -229,6 +238,7 @@ def load_recipe(path: Path) -> Recipe:
             remedy="add one of them",
         )
     _check_choosing(recipe, path)
+    _check_precision(recipe, path)
     _check_forms(recipe, path)
     return recipe.model_copy(
         update={
@@ -256,15 +266,25 @@ def _check_choosing(recipe: Recipe, path: Path) -> None:
             )
 
 
+def _check_precision(recipe: Recipe, path: Path) -> None:
+    """Single layers in int16 are for int8 networks."""
+    if recipe.quantize.activations == "int16" and recipe.quantize.int16_layers:
+        raise RecipeError(
+            f"{path}: [quantize] int16_layers is for a network of int8 values",
+            expected='activations = "int8", or no int16_layers',
+            found='activations = "int16": every layer is in int16',
+        )
+
+
 def _check_forms(recipe: Recipe, path: Path) -> None:
     """The further .onnx forms are for int8 alone."""
-    forms = recipe.output.onnx_forms
-    if recipe.quantize.activations == "int16" and forms:
+    forms, section = recipe.output.onnx_forms, recipe.quantize
+    if (section.activations == "int16" or section.int16_layers) and forms:
         raise RecipeError(
             f"{path}: [output] onnx_forms has no form for int16 activations",
             expected="onnx_forms = [], as ONNX Runtime has no int16 convolution",
             found=", ".join(forms),
-            remedy='leave onnx_forms out, or let [quantize] activations be "int8"',
+            remedy="leave onnx_forms out, or have no int16 in [quantize]",
         )
 
 
@@ -284,6 +304,7 @@ def export_recipe(
     document: dict[str, Any] = {"name": name, "model": model, "input": image | lists, "data": data}
     document["quantize"] = quantize or {}
     recipe = validate(document, Recipe, Path("options"))
+    _check_precision(recipe, Path("options"))
     recipe.input.spec()
     return recipe
 

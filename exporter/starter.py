@@ -134,6 +134,8 @@ adaptive_rounding = false         # weights are rounded for the layer's output (
 float_layers = []                 # stay float: such as ["features.0"], or "auto:3" for the three
                                   # whose weights cost most; slower, larger, and the two runtimes
                                   # may differ in the last bits (docs/accuracy.md)
+int16_layers = []                 # their results stay int16, named likewise: errs less, slower,
+                                  # and the two runtimes may differ (docs/accuracy.md)
 activations = "int8"              # or "int16" between operators, with int8 weights: errs less, is
                                   # much slower, and the two runtimes differ by some LSB of int16
 epochs = 1                        # of quantization-aware training; 0 is post-training

@@ -61,11 +61,14 @@ def export(
     activations: Annotated[
         str, typer.Option(help="int8, or int16 (slower, errs less); weights are int8")
     ] = "int8",
+    int16_layers: Annotated[
+        str, typer.Option(help="layers whose results stay int16: names with commas, or auto:N")
+    ] = "",
 ) -> None:
     """Quantize a trained model after training (PTQ) and build its files, without a recipe."""
     from exporter.pipeline import build
     from exporter.progress import Bars
-    from exporter.recipe import export_recipe
+    from exporter.recipe import export_recipe, layers_named
     from exporter.terminal import console, print_built
 
     recipe = export_recipe(
@@ -79,6 +82,7 @@ def export(
             "adaptive_rounding": adaptive_rounding,
             "bias_correction": bias_correction,
             "activations": activations,
+            "int16_layers": layers_named(int16_layers),
         },
     )
     built = build(recipe, Path.cwd(), out, reporter=Bars(console()))

@@ -2,7 +2,8 @@
 
 1. Every value between the graph's inputs and outputs is int8 with a scale (on request int16 with
    zero point 0), but for those between two layers that stay float on request; these layers are
-   named in the model's properties.
+   named in the model's properties. Of int8 and int16 an operator computes in one, and a Quantize
+   stands where a value changes from one to the other.
 2. Weights: int8, one scale per output channel (or one for all), integers in [-127, 127], zero point
    0. Biases: int32, scale = input scale * weight scale, zero point 0.
 3. Activations: int8 or int16, per tensor. Pooling, reshape and concat share the scale of their
@@ -123,6 +124,8 @@ def violations(graph: Graph) -> list[str]:
             found.append(f"{operator.kind} '{operator.name}' should be folded away")
         if operator.kind in ("Conv", "Gemm") and not is_float_layer(graph, operator):
             found += _weight_violations(graph, operator)
+        if operator.kind not in BOUNDARY and not is_float_layer(graph, operator):
+            found += _type_violations(graph, operator)
         if operator.kind in SHARING:
             found += _sharing_violations(graph, operator)
     return found
@@ -141,6 +144,14 @@ def _activation_violations(tensor: Tensor, interface: bool) -> list[str]:
         return [f"'{tensor.name}' is int16 with a zero point that is not 0"]
     fits = tensor.dtype in (np.int8, np.int16) or interface
     return [] if fits else [f"'{tensor.name}' is {tensor.dtype}, not int8"]
+
+
+def _type_violations(graph: Graph, operator: Operator) -> list[str]:
+    tensors = [graph.tensors[name] for name in (*operator.inputs, *operator.outputs) if name]
+    kinds = {tensor.dtype.name for tensor in tensors if tensor.data is None and tensor.quantization}
+    if {"int8", "int16"} <= kinds:
+        return [f"{operator.kind} '{operator.name}' mixes int8 and int16 values"]
+    return []
 
 
 def _weight_violations(graph: Graph, operator: Operator) -> list[str]:

@@ -92,8 +92,13 @@ class Graph:
 
     @property
     def is_wide(self) -> bool:
-        """Whether its values are int16."""
+        """Whether it has int16 values."""
         return any(tensor.dtype == np.int16 for tensor in self.tensors.values())
+
+    def in_int16(self, operator: Operator) -> bool:
+        """Whether an operator reads or gives int16 values."""
+        names = [name for name in (*operator.inputs, *operator.outputs) if name]
+        return any(self.tensors[name].dtype == np.int16 for name in names)
 
     def constants(self) -> list[Tensor]:
         """The tensors that are constant, in order of creation."""

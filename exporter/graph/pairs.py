@@ -39,10 +39,15 @@ def largest_pairs(weight: Array) -> Array:
 
 
 def summed_in_pairs(graph: Graph) -> list[tuple[Operator, Array]]:
-    """Operators whose products are added in pairs, with their weights: all but depthwise ones."""
+    """Operators whose products are added in pairs, with their weights.
+
+    All but depthwise ones, and those of int16 values, which ONNX Runtime computes in float.
+    """
     found = []
     for operator in graph.operators:
         if operator.kind not in ("Conv", "Gemm") or is_float_layer(graph, operator):
+            continue
+        if graph.in_int16(operator):
             continue
         weight = graph.tensors[operator.inputs[1]].data
         groups = int(operator.attributes.get("group", 1))

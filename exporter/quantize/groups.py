@@ -13,7 +13,7 @@ from exporter.quantize.scheme import ActivationScale, zero_point_for
 
 @dataclass(eq=False)
 class Group:
-    """Values with one scale. `low` and `high` are their joint range, once it is known."""
+    """Values with one scale and type. `low` and `high` are their joint range, once it is known."""
 
     members: list[Node]
     fixed: ActivationScale | None = None
@@ -21,6 +21,7 @@ class Group:
     high: float = 0.0
     scale: ActivationScale | None = None
     locked: bool = False
+    kind: Activations = "int8"
 
     @property
     def name(self) -> str:
@@ -58,7 +59,9 @@ class Plan:
         exact: whether the rules of `exporter.quantize.exact` were applied.
         notes: places where a rule could not be met, by node name, for the certificate.
         float_weights: names of the weights of layers that stay float.
-        activations: the type of all values.
+        activations: the type of all values but those of `wide`.
+        wide: values that are int16 in a plan of int8.
+        narrow: as in `exporter.quantize.wide_layers`.
     """
 
     groups: list[Group]
@@ -68,6 +71,18 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     float_weights: frozenset[str] = frozenset()
     activations: Activations = "int8"
+    wide: frozenset[Node] = frozenset()
+    narrow: dict[Node, Node] = field(default_factory=dict)
+
+    def kind_of(self, value: Node) -> Activations:
+        """The type of a value."""
+        return "int16" if value in self.wide else self.activations
+
+    def is_exact(self, value: Node) -> bool:
+        """Whether the rules of `exporter.quantize.exact` are for what gives a value: int8 alone."""
+        around = (value, *value.all_input_nodes)
+        kinds = {self.group_of[node].kind for node in around if node in self.group_of}
+        return "int16" not in kinds
 
     def stays_float(self, node: Node) -> bool:
         """Whether a node is a layer that stays float."""

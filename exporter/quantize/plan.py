@@ -14,6 +14,7 @@ from exporter.quantize.entrance import agreeing_scale
 from exporter.quantize.exact import make_exact
 from exporter.quantize.groups import Group, Plan, value_of
 from exporter.quantize.scheme import ActivationScale
+from exporter.quantize.wide_layers import set_wide_scales, widen
 
 __all__ = ["Group", "Plan", "assign", "make_plan", "value_of"]
 
@@ -32,24 +33,27 @@ def make_plan(
     input_scale: ActivationScale | None = None,
     float_weights: Collection[str] = (),
     activations: Activations = "int8",
+    wide_weights: Collection[str] = (),
 ) -> Plan:
     """Find the values of a captured, folded graph and group those that must share a scale.
 
     Args:
         graph_module: a graph of supported operators. A requantization is put in where a value with
-            a fixed scale must share it with others.
+            a fixed scale must share it with others, and where int8 meets int16.
         input_scale: the input's scale where its integers are given (camera frames).
         float_weights: names of the weights of layers that stay float. A value between two of them
             gets no scale.
         activations: the type of all values.
+        wide_weights: names of the weights of layers whose results stay int16 all the same.
 
     Raises:
         UnsupportedError: an operator without an int8 form.
     """
     if input_scale is not None and activations == "int16":
         input_scale = ActivationScale.of(input_scale.scale, 0, activations)
+    widened = widen(graph_module, wide_weights, float_weights)
     _separate_fixed(graph_module, input_scale, activations)
-    plan = Plan([], {}, activations=activations)
+    plan = Plan([], {}, activations=activations, wide=widened.values, narrow=widened.narrow)
     for node in graph_module.graph.nodes:
         if node.op == "placeholder":
             _add_group(plan, node, input_scale)
@@ -132,7 +136,7 @@ def _plan_node(plan: Plan, node: Node) -> None:
         _join(plan, node, plan.group_of[node.args[0].args[0]])
     elif node.target in roles.COMPUTE:
         if value_of(node) is node:
-            _add_group(plan, node, roles.fixed_scale(node.target, plan.activations))
+            _add_group(plan, node, roles.fixed_scale(node.target, plan.kind_of(node)))
     elif node.target in roles.ACTIVATIONS:
         source = node.args[0]
         if source in plan.group_of:
@@ -146,7 +150,7 @@ def _plan_node(plan: Plan, node: Node) -> None:
 
 
 def _add_group(plan: Plan, node: Node, fixed: ActivationScale | None) -> None:
-    group = Group([node], fixed)
+    group = Group([node], fixed, kind=plan.kind_of(node))
     plan.groups.append(group)
     plan.group_of[node] = group
 
@@ -190,17 +194,22 @@ def assign(
     plan.exact, plan.short_scales = exact and not wide, short_scales
     plan.notes.clear()
     for group in plan.groups:
-        _set_natural_scale(group, ranges, plan.activations)
-        if not wide:
+        _set_natural_scale(group, ranges)
+        if group.kind == "int8":
             _separate_activations(plan, group)
-    if not plan.exact:
-        return
+    if plan.exact:
+        _move_to_exact(graph_module, plan)
+    if not wide:
+        set_wide_scales(plan)
+
+
+def _move_to_exact(graph_module: GraphModule, plan: Plan) -> None:
     for node in graph_module.graph.nodes:
         if node.op == "placeholder" and plan.group_of[node].fixed is None:
             group = plan.group_of[node]
             group.set_scale(agreeing_scale(group.step))
             group.locked = True
-        elif node in plan.group_of:
+        elif node in plan.group_of and plan.is_exact(node):
             make_exact(graph_module, plan, node)
 
 
@@ -216,9 +225,7 @@ def _separate_activations(plan: Plan, group: Group) -> None:
             _join(plan, member.args[0], group)
 
 
-def _set_natural_scale(
-    group: Group, ranges: dict[str, tuple[float, float]], activations: Activations
-) -> None:
+def _set_natural_scale(group: Group, ranges: dict[str, tuple[float, float]]) -> None:
     lows, highs = zip(*(ranges[node.name] for node in group.members), strict=True)
     group.low, group.high = min(0.0, *lows), max(0.0, *highs)
     clipped = [node for node in group.members if roles.starts_at_zero(node)]
@@ -226,4 +233,4 @@ def _set_natural_scale(
         # Zero becomes the smallest integer: saturation is the ReLU.
         group.high = min(group.high, max(roles.clip_range(node)[1] for node in clipped))
     group.locked = group.fixed is not None
-    group.scale = group.fixed or ActivationScale.from_range(group.low, group.high, activations)
+    group.scale = group.fixed or ActivationScale.from_range(group.low, group.high, group.kind)

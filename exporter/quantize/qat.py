@@ -186,9 +186,10 @@ def _least_scale(graph_module: GraphModule, node: Node, plan: Plan) -> torch.Ten
     weights become few steps, or none: beside the bias they are next to nothing.
     """
     bias = parameter_of(graph_module, argument(node, 2))
-    if plan.activations != "int16" or bias is None:
+    source = plan.group_of[node.args[0]]
+    if source.kind != "int16" or bias is None:
         return None
-    return bias.detach().abs() / (plan.group_of[node.args[0]].step * LARGEST_BIAS)
+    return bias.detach().abs() / (source.step * LARGEST_BIAS)
 
 
 def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: Plan) -> None:
@@ -197,7 +198,8 @@ def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: P
     if weight is None or not isinstance(weight_node, Node):
         return
     name = str(weight_node.target)
-    pair_rule = plan.exact and needs_pair_rule(node, weight)
+    in_pairs = plan.group_of[node.args[0]].kind == "int8" and needs_pair_rule(node, weight)
+    pair_rule = plan.exact and in_pairs
     # The weights of a mean or of padding are exact as they are, and must stay so.
     short = plan.short_scales and isinstance(weight, nn.Parameter)
     grid = grids.get(name)

@@ -14,12 +14,13 @@ from torch.fx import GraphModule
 
 from exporter.build import Activations
 from exporter.compress.magnitude import check_finite
+from exporter.errors import RecipeError
 from exporter.inputs import InputSpec
 from exporter.quantize.best import Best, Search
 from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture
 from exporter.quantize.equalize import equalize
-from exporter.quantize.float_layers import float_weights
+from exporter.quantize.float_layers import Precision, chosen_weights
 from exporter.quantize.fold import (
     Grids,
     fold_batch_norm,
@@ -34,6 +35,7 @@ from exporter.quantize.refine import Tick, refine
 from exporter.quantize.rewrites import normalise, simplify
 from exporter.quantize.rewrites.affine import affine_input
 from exporter.quantize.samples import Samples
+from exporter.quantize.scheme import ActivationScale
 
 
 @dataclass
@@ -65,6 +67,8 @@ class Calibration:
         rounding: round weights for the layer's output (`exporter.quantize.adaround`).
         biases: take the shift of means back (`exporter.quantize.bias_correction`).
         float_layers: layers that stay float, by name; "auto:N": the N whose weights cost most.
+        int16_layers: layers whose results stay int16, likewise. The runtimes do not compute
+            those alike.
         activations: the type of all values. With "int16" the rules of `exact` are left out: the
             runtimes do not compute it alike.
     """
@@ -74,6 +78,7 @@ class Calibration:
     rounding: bool = False
     biases: bool = False
     float_layers: str | tuple[str, ...] = ()
+    int16_layers: str | tuple[str, ...] = ()
     activations: Activations = "int8"
 
 
@@ -135,16 +140,13 @@ def prepare_module(
         elif not (bool((factor == 1).all()) and bool((shift == 0).all())):
             affine_input(graph_module, factor, shift)
     kept = Samples(spec, samples)
-    float_names: tuple[str, ...] = ()
-    if calibration.float_layers:
-        float_names = float_weights(
-            graph_module, calibration.float_layers, scale, kept, calibration.activations
-        )
+    floats, wide = _mixed(graph_module, calibration, scale, kept)
     planned = partial(
         make_plan,
         input_scale=scale,
-        float_weights=float_names,
+        float_weights=floats,
         activations=calibration.activations,
+        wide_weights=wide,
     )
     if calibration.method == "best":
         best = Search(
@@ -161,7 +163,8 @@ def prepare_module(
         equalize(graph_module, kept, grids)
     plan = planned(graph_module)
     corrects = calibration.biases or calibration.rounding
-    passes_once = not (corrects or calibration.equalize or calibration.float_layers)
+    mixes = calibration.float_layers or calibration.int16_layers
+    passes_once = not (corrects or calibration.equalize or mixes)
     batches = (spec.to_graph(batch) for batch in samples) if passes_once else kept
     assign(
         graph_module,
@@ -189,6 +192,34 @@ def prepare_module(
     )
     notes = () if enough or not calibration.biases else (_too_few(count),)
     return Prepared(graph_module, plan, real, notes=notes)
+
+
+def _mixed(
+    graph_module: GraphModule,
+    calibration: Calibration,
+    scale: ActivationScale | None,
+    samples: Samples,
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The weights of layers that stay float, and of those that stay in int16."""
+    choose = partial(
+        chosen_weights,
+        graph_module,
+        input_scale=scale,
+        samples=samples,
+        activations=calibration.activations,
+    )
+    found: dict[Precision, tuple[str, ...]] = {"float": (), "int16": ()}
+    if calibration.float_layers:
+        found["float"] = choose("float", calibration.float_layers)
+    if calibration.int16_layers:
+        found["int16"] = choose("int16", calibration.int16_layers)
+    both = sorted({*found["float"]} & {*found["int16"]})
+    if both:
+        raise RecipeError(
+            f"[quantize] float_layers and int16_layers both hold {', '.join(both)}",
+            expected="a layer in one of the two",
+        )
+    return found["float"], found["int16"]
 
 
 def _too_few(count: int) -> str:

@@ -64,7 +64,7 @@ def figures(evidence: Evidence, rows: Sequence[SummaryRow]) -> tuple[Figure, ...
         certificate = evidence.certificate
         value = "bit-identical" if certificate.verdict == "clean" else "they differ"
         if certificate.verdict != "clean" and certificate.within_lsb is not None:
-            value = f"within {certificate.within_lsb} LSB of int16"
+            value = certificate.within
         found.append(Figure(value, "outputs of the int8 files in their runtimes"))
     return tuple(found)
 

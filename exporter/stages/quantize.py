@@ -77,6 +77,7 @@ def _calibration(section: QuantizeSection) -> Calibration:
         rounding=section.adaptive_rounding and not trains,
         biases=section.bias_correction and not trains,
         float_layers=section.float_layers,
+        int16_layers=section.int16_layers,
         activations=section.activations,
     )
 

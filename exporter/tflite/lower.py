@@ -48,7 +48,7 @@ def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> b
             raise lowering.refuse(
                 operator,
                 f"LiteRT has no int16 kernel of {error.code}",
-                "replace it in the model, or leave the activations in int8",
+                "replace it in the model, or leave the activations, or the layer it reads, in int8",
             ) from None
     outputs = [lowering.index(graph.tensors[name]) for name in graph.outputs]
     for index in (*inputs, *outputs) if lowering.open_batch else ():

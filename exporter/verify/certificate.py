@@ -59,6 +59,18 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
             for operator in float_layers(graph)
         ),
         activations=manifest.activations,
+        int16_operators=_int16_operators(manifest, graph),
+    )
+
+
+def _int16_operators(manifest: Manifest, graph: Graph) -> tuple[str, ...]:
+    """Those that compute in int16 where the others compute in int8."""
+    if manifest.activations == "int16":
+        return ()
+    return tuple(
+        f"{operator.kind} {operator.outputs[0]}"
+        for operator in graph.operators
+        if graph.in_int16(operator) and operator.kind not in canonical.BOUNDARY
     )
 
 
@@ -78,8 +90,9 @@ def _checks(directory: Path, manifest: Manifest, graph: Graph) -> list[CheckResu
         scales.compare_onnx(graph, read_file(onnx_path), ".onnx"),
         structure.no_float_tensors(graph, tflite),
         structure.no_transposes(graph, tflite),
+        *([wide.operators_alone(directory, graph)] if graph.is_wide else []),
         *(
-            [wide.operators_alone(directory, graph)]
+            []
             if manifest.activations == "int16"
             else [
                 structure.pair_rule(graph),

@@ -97,9 +97,12 @@ def integer_kernels(graph: Graph, onnx_file: Path) -> CheckResult:
 
 
 def _is_integer(graph: Graph, operator: Operator) -> bool:
-    """Whether ONNX Runtime has an integer kernel: it adds a constant in float (exactly so)."""
+    """Whether ONNX Runtime has an integer kernel: it adds a constant in float (exactly so).
+
+    With int16 values it has none.
+    """
     operands = [graph.tensors[name] for name in operator.inputs[:2] if name]
-    if is_float_layer(graph, operator):
+    if is_float_layer(graph, operator) or graph.in_int16(operator):
         return False
     return operator.kind != "Add" or all(operand.data is None for operand in operands)
 
@@ -136,7 +139,7 @@ def requantization_ratios(graph: Graph) -> CheckResult:
     for operator in graph.operators:
         if operator.kind not in ("Conv", "Gemm", "Add", "ReduceMean"):
             continue
-        if is_float_layer(graph, operator):
+        if is_float_layer(graph, operator) or graph.in_int16(operator):
             continue
         checked += 1
         ratio = _largest_ratio(graph, operator)
