@@ -27,13 +27,16 @@ NEARLY = {
 """Networks whose two files may differ, by the operator that differs."""
 
 KIN = {
+    "efficientnet_b0",
     "efficientnet_lite0",
     "mnasnet1_0",
     "mobilenet_v1",
+    "mobilenet_v1_vww",
     "mobilenet_v3_large",
     "regnet_x_400mf",
     "resnet50",
     "resnext50_32x4d",
+    "ssdlite_mobilenet_v2",
     "vgg16",
     "vgg16_bn",
 }
