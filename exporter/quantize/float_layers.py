@@ -22,6 +22,7 @@ from exporter.build import Activations
 from exporter.errors import RecipeError
 from exporter.quantize import roles
 from exporter.quantize.edit import parameter_of
+from exporter.quantize.groups import weight_of
 from exporter.quantize.lockstep import decibels, outputs, twin_of
 from exporter.quantize.plan import assign, make_plan, value_of
 from exporter.quantize.qat import ActivationQuantizer, prepare
@@ -34,7 +35,6 @@ JUDGING = 8
 """Samples on which a layer's gain is measured."""
 
 AUTOMATIC = re.compile(r"auto:([1-9]\d*)")
-
 
 Precision = Literal["float", "int16"]
 """What a layer stays in."""
@@ -145,7 +145,7 @@ def _int16_modules(prepared: GraphModule, real: GraphModule, weight: str) -> dic
     """What takes the places of modules where a layer's result stays int16, by their names."""
     modules: dict[str, nn.Module] = {}
     for node in real.graph.nodes:
-        if node.target not in roles.WEIGHTED or str(getattr(node.args[1], "target", "")) != weight:
+        if weight_of(node) != weight:
             continue
         value = value_of(node)
         for kept in (value, *carried(value)):

@@ -86,9 +86,7 @@ class Plan:
 
     def stays_float(self, node: Node) -> bool:
         """Whether a node is a layer that stays float."""
-        if node.target not in roles.WEIGHTED:
-            return False
-        return str(getattr(node.args[1], "target", "")) in self.float_weights
+        return weight_of(node) in self.float_weights
 
     def quantized(self, node: Node) -> Group:
         """The group of the value that a compute node's result becomes."""
@@ -102,3 +100,10 @@ def value_of(node: Node) -> Node:
     if fusable and len(users) == 1 and roles.starts_at_zero(users[0]):
         return users[0]
     return node
+
+
+def weight_of(node: Node) -> str:
+    """The name of a convolution's or dense layer's weight; empty for any other node."""
+    if node.target not in roles.WEIGHTED:
+        return ""
+    return str(getattr(node.args[1], "target", ""))

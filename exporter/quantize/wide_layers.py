@@ -19,7 +19,7 @@ from torch.fx import GraphModule, Node
 
 from exporter.quantize import roles
 from exporter.quantize.edit import ATEN, finish_edit
-from exporter.quantize.groups import Plan, value_of
+from exporter.quantize.groups import Plan, value_of, weight_of
 from exporter.quantize.scheme import ActivationScale
 
 PARTS = 127
@@ -86,7 +86,7 @@ class _Widening:
         self.graph_module = graph_module
         self.floats = floats
         nodes = [n for n in graph_module.graph.nodes if n.target in roles.WEIGHTED]
-        listed = [n for n in nodes if _weight_of(n) in weights]
+        listed = [n for n in nodes if weight_of(n) in weights]
         kept = [value_of(node) for node in listed]
         self.kept = dict.fromkeys([*kept, *(node for value in kept for node in carried(value))])
         readers = [user for value in self.kept for user in value.users if self._computes(user)]
@@ -109,10 +109,10 @@ class _Widening:
         return Widened(frozenset(self.values), self.narrow)
 
     def _computes(self, node: Node) -> bool:
-        return node.target in roles.COMPUTE and _weight_of(node) not in self.floats
+        return node.target in roles.COMPUTE and weight_of(node) not in self.floats
 
     def _reads_wide(self, value: Node, user: Node) -> bool:
-        if user in self.computing or roles.is_index(user) or _weight_of(user) in self.floats:
+        if user in self.computing or roles.is_index(user) or weight_of(user) in self.floats:
             return True
         return value in self.kept and (user in self.kept or user.op == "output")
 
@@ -133,12 +133,6 @@ class _Widening:
             made = self.graph_module.graph.call_function(roles.REQUANTIZE, (value,))
         made.meta.update(value.meta)
         return made
-
-
-def _weight_of(node: Node) -> str:
-    if node.target not in roles.WEIGHTED:
-        return ""
-    return str(getattr(node.args[1], "target", ""))
 
 
 def set_wide_scales(plan: Plan) -> None:
