@@ -3,9 +3,10 @@
 Sizes are exact. Speeds are ratios of times taken in turns, in one process, on the same file: how
 many times as fast as xz the package is decoded, its SHA-256 included; `fast` is what `pack --fast`
 makes. Memory is what unpacking adds to a fresh process at its peak, as a multiple of the file: what
-does not depend on the file (code that is read in, tables) is in it, and is most of it for files
-well under 1 MB. `order_0_share` is how much less the
-weights take than the order-0 entropy of all of them together.
+does not depend on the file (code that is read in, tables: some 2.5 MB) is in it, and is most of it
+for files under 1 MB. `order_0_share` is how much less the weights take than the order-0 entropy of
+all of them together. `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
+below on average.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import math
 import subprocess
 import sys
 import tempfile
@@ -36,6 +38,7 @@ FOLDER: Final = ROOT / "benchmarks" / "peers"
 ROUNDS: Final = 15
 QUICK_ROUNDS: Final = 3
 MOVED: Final = 0.05  # of the live weights, for deltas
+MOST_STEPS: Final = 3
 PIP_TIMEOUT_S: Final = 300
 
 Row = dict[str, Value]
@@ -116,6 +119,7 @@ def row_of(file: Packable, python: Path | None, rounds: int) -> Row:
         "fast_package_bytes": len(fast),
         **_decoding({"package": package, "brotli": with_brotli, "fast": fast}, xz, rounds),
         "peak_memory_ratio": _peak_ratio(package, len(data)),
+        "fast_peak_memory_ratio": _peak_ratio(fast, len(data)),
     }
 
 
@@ -135,7 +139,21 @@ def delta_row(file: Packable, python: Path | None) -> Row:
         "package_bytes": len(package),
         "bsdiff4_bytes": peer,
         "less_than_best_share": None if peer is None else 1 - len(package) / peer,
+        "floor_bytes": moves_entropy_bytes(old, new, file.path.name),
     }
+
+
+def moves_entropy_bytes(old: bytes, new: bytes, name: str) -> float:
+    """What `moved` did, in bytes, to a coder that knows its rules: which live weights, and where.
+
+    Every coder needs that much on average, as each weight's draw is independent.
+    """
+    before, after = np.frombuffer(old, np.int8), np.frombuffer(new, np.int8)
+    spans = [one for one in find_spans(old, format_of(old, name)).spans if one.kind == "weights"]
+    places = np.concatenate([one.offset + np.arange(one.size_bytes) for one in spans])
+    live = int(np.count_nonzero(before[places]))
+    hit = int(np.count_nonzero(before != after))
+    return (entropy_bits(np.array([hit, live - hit])) + hit * math.log2(2 * MOST_STEPS)) / 8
 
 
 def moved(data: bytes, name: str) -> bytes:
@@ -147,7 +165,7 @@ def moved(data: bytes, name: str) -> bytes:
             continue
         part = content[span.offset : span.offset + span.size_bytes]
         hit = np.flatnonzero((part != 0) & (random.random(part.size) < MOVED))
-        step = random.integers(1, 4, hit.size) * random.choice([-1, 1], hit.size)
+        step = random.integers(1, 1 + MOST_STEPS, hit.size) * random.choice([-1, 1], hit.size)
         new = np.clip(part[hit].astype(int) + step, -127, 127)
         part[hit] = np.where(new == 0, np.sign(part[hit]), new)
     return content.tobytes()

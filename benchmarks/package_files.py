@@ -2,13 +2,14 @@
 
 Our own export: ResNet-20 trained on real digits, MobileNetV2 with its ImageNet weights, and the
 shape of ResNet-50 with random ones. From a package: the ONNX networks of rapidocr-onnxruntime,
-whose float weights are pruned, quantized per channel and written as int8 initializers in front of
-DequantizeLinear: good for sizes, and for nothing else.
+pruned and then quantized by ONNX Runtime's quantize_static (QDQ, weights per channel), calibrated
+on noise: good for sizes, and for nothing else.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,13 @@ OCR_NETWORKS: Final = {
     "PP-OCRv4 rec": "ch_PP-OCRv4_rec_infer.onnx",
     "PP-OCR cls": "ch_ppocr_mobile_v2.0_cls_infer.onnx",
 }
+OCR_SHAPES: Final = {
+    "PP-OCRv4 det": (1, 3, 320, 320),
+    "PP-OCRv4 rec": (1, 3, 48, 320),
+    "PP-OCR cls": (1, 3, 48, 192),
+}
+NOISE_FRAMES: Final = 4
+OPSET: Final = 13  # the first with scales per channel
 EPOCHS: Final = 3  # of ResNet-20 before it is pruned; one more lets it recover
 
 
@@ -68,10 +76,10 @@ def from_package(models: Path) -> Iterator[Packable]:
     """The networks of rapidocr-onnxruntime, in this folder of .onnx files."""
     for network, name in OCR_NETWORKS.items():
         for sparsity in SPARSITIES:
-            path = CACHE / f"{network.replace(' ', '_')}_{round(100 * sparsity)}.onnx"
+            path = CACHE / f"{network.replace(' ', '_')}_{round(100 * sparsity)}_qdq.onnx"
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                quantize_onnx(models / name, sparsity, path)
+                quantize_onnx(models / name, OCR_SHAPES[network], sparsity, path)
             yield Packable(network, sparsity, path)
 
 
@@ -208,57 +216,75 @@ def _resnet50(sparsity: float, folder: Path) -> None:
     write_int8(module, spec, frames, folder)
 
 
-def quantize_onnx(source: Path, sparsity: float, target: Path) -> None:
-    """Prune a float ONNX network by magnitude, and write its weights as int8 per channel."""
+def quantize_onnx(source: Path, shape: tuple[int, ...], sparsity: float, target: Path) -> None:
+    """Prune a float ONNX network by magnitude, and quantize all of it for frames of a shape."""
     import onnx
-    from onnx import helper, numpy_helper
+    from onnx import version_converter
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     model = onnx.load(str(source))
-    graph = model.graph
-    weights = _onnx_weights(graph)
-    prunable = [one.array for one in weights if not one.depthwise][1:]
-    every = np.abs(np.concatenate([array.reshape(-1) for array in prunable]))
-    limit = float(np.quantile(every, sparsity)) if sparsity else -1.0
-    first = next(one.name for one in weights if not one.depthwise)
-    nodes = []
-    for one in weights:
-        kept = one.array * (
-            np.abs(one.array) > (-1.0 if one.depthwise or one.name == first else limit)
+    _prune_onnx(model.graph, sparsity)
+    frame = model.graph.input[0]
+    for dimension, size in zip(frame.type.tensor_type.shape.dim, shape, strict=True):
+        dimension.dim_value = size
+    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
+        pruned, ready = Path(folder) / "pruned.onnx", Path(folder) / "ready.onnx"
+        onnx.save(version_converter.convert_version(model, OPSET), str(pruned))
+        # Shapes are all known, so that symbolic ones need not be inferred.
+        quant_pre_process(pruned, ready, skip_symbolic_shape=True)
+        quantize_static(
+            ready,
+            target,
+            _Noise(frame.name, shape),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
         )
-        integers, scale = _quantized(kept, one.axis)
-        values = (integers, scale, np.zeros(len(scale), np.int8))
-        names = [f"{one.name}_{part}" for part in ("q", "s", "z")]
-        one.remove(graph)
-        graph.initializer.extend(map(numpy_helper.from_array, values, names))
-        nodes.append(helper.make_node("DequantizeLinear", names, [one.name], axis=one.axis))
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes, *rest])
-    model.opset_import[0].version = max(model.opset_import[0].version, 13)
-    onnx.save(model, str(target))
+
+
+class _Noise:
+    """A calibration data reader, as ONNX Runtime asks for one: a few frames of noise."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        random = np.random.default_rng(0)
+        frames = [random.uniform(-1, 1, shape).astype(np.float32) for _ in range(NOISE_FRAMES)]
+        self._feeds = iter([{name: frame} for frame in frames])
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """The next frame by the input's name; None behind the last."""
+        return next(self._feeds, None)
+
+
+def _prune_onnx(graph: Any, sparsity: float) -> None:
+    """Zero the smallest weights of all layers but the first and the depthwise ones."""
+    from onnx import numpy_helper
+
+    prunable = [one for one in _onnx_weights(graph) if not one.depthwise][1:]
+    every = np.abs(np.concatenate([one.array.reshape(-1) for one in prunable]))
+    limit = float(np.quantile(every, sparsity)) if sparsity else -1.0
+    for one in prunable:
+        kept = one.array * (np.abs(one.array) > limit)
+        one.holder.CopyFrom(numpy_helper.from_array(kept, one.holder.name))
 
 
 @dataclass(frozen=True)
 class _Weight:
-    """A float weight of an ONNX graph: an initializer, or the value of a Constant node."""
+    """A float weight of an ONNX graph, in the tensor of an initializer or of a Constant node."""
 
-    name: str
     array: npt.NDArray[np.float32]
-    axis: int
     depthwise: bool
     holder: Any
-
-    def remove(self, graph: Any) -> None:
-        (graph.node if self.holder in graph.node else graph.initializer).remove(self.holder)
 
 
 def _onnx_weights(graph: Any) -> list[_Weight]:
     from onnx import numpy_helper
 
-    holders = {one.name: (one, one) for one in graph.initializer}
+    holders = {one.name: one for one in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
-            holders[node.output[0]] = (node, node.attribute[0].t)
+            holders[node.output[0]] = node.attribute[0].t
     found: dict[str, _Weight] = {}
     for node in graph.node:
         if node.op_type not in {"Conv", "MatMul", "Gemm", "ConvTranspose"}:
@@ -266,22 +292,8 @@ def _onnx_weights(graph: Any) -> list[_Weight]:
         name = node.input[1]
         if name not in holders or name in found:
             continue
-        array = numpy_helper.to_array(holders[name][1])
+        array = numpy_helper.to_array(holders[name])
         if array.dtype == np.float32 and array.ndim >= 2:
-            turned = any(one.name == "transB" and one.i for one in node.attribute)
-            axis = 0 if node.op_type == "Conv" or turned else 1
             depthwise = node.op_type == "Conv" and array.shape[1] == 1
-            found[name] = _Weight(name, array, axis, depthwise, holders[name][0])
+            found[name] = _Weight(array, depthwise, holders[name])
     return list(found.values())
-
-
-def _quantized(
-    array: npt.NDArray[np.float32], axis: int
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Symmetric int8 per channel: integers and scales [channels]."""
-    others = tuple(one for one in range(array.ndim) if one != axis)
-    largest = np.abs(array).max(axis=others)
-    scale = np.where(largest > 0, largest / 127, 1e-3).astype(np.float32)
-    shape = [-1 if one == axis else 1 for one in range(array.ndim)]
-    integers = np.clip(np.rint(array / scale.reshape(shape)), -127, 127).astype(np.int8)
-    return integers, scale

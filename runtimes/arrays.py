@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Callable, Final
 
 import numpy as np
 
-from runtimes import portable
 from runtimes.container import Span
-from runtimes.decode import Job, MethodFunction
+from runtimes.decode import Job, MethodFunction, skeleton_pieces
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -33,14 +33,52 @@ def method(number: int) -> Callable[[MethodFunction], MethodFunction]:
 def put(job: Job, content: Bytes) -> None:
     """Put a group's bytes where they belong in the original file."""
     job.of_size(content.size)
-    if job.group is job.package.groups[0]:
-        portable.put(job, content.tobytes())
-        return
-    at = 0
+    Filler(job).put(content)
+
+
+class Filler:
+    """A group's places in the original file, filled from the front as its bytes become known.
+
+    A place of which one piece holds a part only is gathered first.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._places = _skeleton(job) if job.group is job.package.groups[0] else _spans(job)
+        self._place = self._line = np.empty(0, np.uint8)
+        self._at = 0
+
+    def put(self, content: Bytes) -> None:
+        """The next bytes, no more in all than the group has."""
+        begin, size = 0, content.size
+        while begin < size:
+            if self._at == self._line.size:
+                self._place, self._at = next(self._places), 0
+                length = self._place.size
+                if begin + length <= size:  # as nearly all are
+                    self._place[...] = content[begin : begin + length].reshape(self._place.shape)
+                    begin += length
+                    self._line = self._line[:0]
+                    continue
+                plain = self._place.flags.c_contiguous
+                self._line = self._place.reshape(-1) if plain else np.empty(length, np.uint8)
+            part = content[begin : begin + self._line.size - self._at]
+            self._line[self._at : self._at + part.size] = part
+            self._at += part.size
+            begin += part.size
+            if self._at == self._line.size:
+                self._place[...] = self._line.reshape(self._place.shape)
+
+
+def _skeleton(job: Job) -> Iterator[Bytes]:
+    file = np.frombuffer(job.restored, np.uint8)
+    for begin, end in skeleton_pieces(job.package.spans, job.package.size_bytes):
+        yield file[begin:end]
+
+
+def _spans(job: Job) -> Iterator[Bytes]:
+    file = np.frombuffer(job.restored, np.uint8)
     for span in job.group.spans:
-        array = in_coded_order(job, span)
-        array[...] = content[at : at + span.size_bytes].reshape(array.shape)
-        at += span.size_bytes
+        yield turned(file, span, job.group.item_bytes, span.offset)
 
 
 def in_coded_order(job: Job, span: Span) -> Bytes:

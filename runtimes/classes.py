@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
     Integers = npt.NDArray[np.int64]
+    Words = npt.NDArray[np.uint16]
 
 MAGNITUDES: Final = 129  # 0 to 128
 MAX_PLAN_BYTES: Final = 1 << 18
@@ -173,7 +174,8 @@ class Sequence:
         # Mask tables stand behind the magnitudes' in the plan.
         chunks = self._lanes.symbols(labels.astype(np.uint16) + plan.kinds.size, counts)
         # One byte more, so that each run's end lies within a byte.
-        self._masks = np.concatenate([*chunks, np.zeros(1, np.uint8)])
+        self._masks = np.zeros(int(counts.sum()) + 1, np.uint8)
+        fill(self._masks, chunks)
 
     def blocks(self, ends: list[int]) -> Iterator[Bytes]:
         """The items of consecutive blocks; each ends before the run of that number.
@@ -181,21 +183,25 @@ class Sequence:
         Raises:
             PackageError: the streams do not fit the runs.
         """
-        begins = [0, *ends[:-1]]
         live = self._live_counts()
         magnitudes = _Puller(self._lanes.symbols(self._labels.astype(np.uint16), live))
-        signs = self._coded.signs
-        if self._plan.signs_in_lanes:
-            magnitudes.drain()
-            hidden = self._lanes.finish().astype("<u2").view(np.uint8)
-            signs = np.concatenate((signs, hidden))
-        signed = 0
-        for begin, end in zip(begins, ends):
-            part = magnitudes.take(int(live[begin:end].sum()))
-            values, used = _with_signs(part, signs, signed)
-            signed += used
-            yield self._expanded(begin, end, values)
-        self._check_end(signed, signs)
+        left = int(live.sum())
+        signs = _Signs(self._coded.signs)
+        hidden = 0
+        for begin, end in zip([0, *ends[:-1]], ends):
+            count = int(live[begin:end].sum())
+            part = magnitudes.take(count)
+            left -= count
+            negative = int(np.count_nonzero(part))
+            if self._plan.signs_in_lanes and not hidden and signs.left() < negative:
+                magnitudes.drain(left)  # only once all are decoded do the lanes give theirs
+                hidden = signs.extend(self._lanes.finish())
+            yield self._expanded(begin, end, signs.given_to(part, negative))
+        if self._plan.signs_in_lanes and not hidden:
+            hidden = signs.extend(self._lanes.finish())
+        elif not hidden and self._lanes.finish().any():
+            raise damaged("a rANS lane ends with an impossible state")
+        signs.check_end(hidden)
 
     def _live_counts(self) -> Integers:
         """How many magnitudes each run has."""
@@ -231,15 +237,6 @@ class Sequence:
         content[np.flatnonzero(mask)] = values + np.uint8(self._plan.center)
         return content
 
-    def _check_end(self, signed: int, signs: Bytes) -> None:
-        if not self._plan.signs_in_lanes and self._lanes.finish().any():
-            raise damaged("a rANS lane ends with an impossible state")
-        hidden = 2 * lane_count(self._plan.lane_bits) if self._plan.signs_in_lanes else 0
-        if signs.size != max(-(-signed // 8), hidden):
-            raise wrong_size("sign stream", -(-signed // 8), signs.size)
-        if _bits_of(signs, signed, 8 * signs.size).any():
-            raise damaged("a sign stream has signs for more items than there are")
-
 
 class _Puller:
     """Chunks of any length, taken in pieces of another."""
@@ -248,9 +245,12 @@ class _Puller:
         self._chunks = chunks
         self._rest = np.zeros(0, np.uint8)
 
-    def drain(self) -> None:
-        """Take all chunks at once."""
-        self._rest = np.concatenate([self._rest, *self._chunks])
+    def drain(self, count: int) -> None:
+        """Have all chunks decoded, of which `count` bytes are still to be taken."""
+        content = np.empty(count, np.uint8)
+        content[: self._rest.size] = self._rest
+        fill(content[self._rest.size :], self._chunks)
+        self._rest = content
 
     def take(self, count: int) -> Bytes:
         """The next `count` bytes."""
@@ -262,6 +262,50 @@ class _Puller:
         joined = np.concatenate(parts) if len(parts) > 1 else self._rest
         self._rest = joined[count:]
         return joined[:count]
+
+
+class _Signs:
+    """The signs of the items that are not zero, in their order."""
+
+    def __init__(self, packed: Bytes) -> None:
+        self._packed, self._at = packed, 0
+
+    def left(self) -> int:
+        """How many are there still, counting what fills the last byte."""
+        return 8 * self._packed.size - self._at
+
+    def extend(self, hidden: Words) -> int:
+        """Put what the lanes hid behind the others; gives its bytes."""
+        more = hidden.astype("<u2").view(np.uint8)
+        self._packed = np.concatenate((self._packed, more))
+        return more.size
+
+    def given_to(self, magnitudes: Bytes, count: int) -> Bytes:
+        """Magnitudes, `count` of them not zero, as bytes in two's complement."""
+        if self.left() < count:
+            raise damaged("the sign stream ends too early", expected=f"{self._at + count} signs")
+        negative = _bits_of(self._packed, self._at, self._at + count).view(np.uint8)
+        self._at += count
+        if count < magnitudes.size:
+            every = np.zeros(magnitudes.size, np.uint8)
+            every[magnitudes != 0] = negative
+            negative = every
+        return (magnitudes ^ (0 - negative).astype(np.uint8)) + negative
+
+    def check_end(self, hidden: int) -> None:
+        """Refuse more bytes than all signs need, `hidden` of which the lanes had to give."""
+        if self._packed.size != max(-(-self._at // 8), hidden):
+            raise wrong_size("sign stream", -(-self._at // 8), self._packed.size)
+        if _bits_of(self._packed, self._at, 8 * self._packed.size).any():
+            raise damaged("a sign stream has signs for more items than there are")
+
+
+def fill(target: Bytes, chunks: Iterator[Bytes]) -> None:
+    """Put chunks one behind the other; they are no longer than the target."""
+    at = 0
+    for chunk in chunks:
+        target[at : at + chunk.size] = chunk
+        at += chunk.size
 
 
 def _mixed_mask(
@@ -284,16 +328,3 @@ def _bits_of(packed: Bytes, begin: int, end: int) -> npt.NDArray[np.bool_]:
     """Bits `begin` to `end`, the highest of each byte first."""
     bits = np.unpackbits(packed[begin >> 3 : (end + 7) >> 3])
     return bits[begin & 7 : (begin & 7) + end - begin].view(np.bool_)
-
-
-def _with_signs(magnitudes: Bytes, signs: Bytes, at: int) -> tuple[Bytes, int]:
-    """Magnitudes as bytes in two's complement, and how many signs that took: one for each not 0."""
-    count = int(np.count_nonzero(magnitudes))
-    if at + count > 8 * signs.size:
-        raise damaged("the sign stream ends too early", expected=f"{at + count} signs")
-    negative = _bits_of(signs, at, at + count).view(np.uint8)
-    if count < magnitudes.size:
-        every = np.zeros(magnitudes.size, np.uint8)
-        every[magnitudes != 0] = negative
-        negative = every
-    return (magnitudes ^ (0 - negative).astype(np.uint8)) + negative, count

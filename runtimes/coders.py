@@ -1,17 +1,19 @@
 """The coders of a package's streams: each turns stored bytes into a declared number of bytes.
 
-One small function each, registered under its number in the format. None holds more memory than the
-declared size, LZMA's dictionary (no larger than that, or 4 KiB) and a small buffer.
+One small function each, registered under its number in the format, which yields the content in
+pieces. None holds more memory than a piece, or the declared size where it decodes all at once, and
+LZMA's dictionary (no larger than that, or 4 KiB).
 """
 
 from __future__ import annotations
 
 import lzma
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, Final
+from typing import Any, Callable, Final, Union
 
 from runtimes.errors import PackageError
-from runtimes.untrusted import damaged, inflate, wrong_size
+from runtimes.untrusted import PIECE_BYTES, STEP_BYTES, damaged, inflated, wrong_size
 
 CODER_RAW: Final = 0
 CODER_DEFLATE: Final = 1
@@ -19,21 +21,52 @@ CODER_LZMA: Final = 2
 CODER_BROTLI: Final = 3
 CODER_HUFFMAN: Final = 4
 CODER_RANS: Final = 5
+CODER_ZEROS: Final = 6
 
 MIN_DICTIONARY_BYTES: Final = 1 << 12
 MAX_DICTIONARY_BYTES: Final = 1 << 24
-BROTLI_STEP_BYTES: Final = 1 << 16  # of stored bytes, where brotli can limit what they give
-BROTLI_SMALL_STEP_BYTES: Final = 16  # where it cannot; a copy of 16 MiB takes about that many
+BROTLI_SMALL_STEP_BYTES: Final = 16  # where it cannot be limited; a copy of 16 MiB takes about that
 
-CoderFunction = Callable[[memoryview, int], bytes]
+Content = Union[bytes, bytearray, memoryview]
+CoderFunction = Callable[[memoryview, int], Iterator[Content]]
 
 
 @dataclass(frozen=True)
 class Coder:
-    """A stream coder under the name that summaries show."""
+    """A stream coder under the name that summaries show; `function` yields what it decodes."""
 
     name: str
-    decode: CoderFunction
+    function: CoderFunction
+
+    def pieces(self, stored: memoryview, size_bytes: int) -> Iterator[Content]:
+        """The content in pieces, `size_bytes` in all.
+
+        Raises:
+            PackageError: the stream is damaged or is not of that size.
+        """
+        found = 0
+        for piece in self.function(stored, size_bytes):
+            found += len(piece)
+            if found > size_bytes:
+                break
+            yield piece
+        if found != size_bytes:
+            raise wrong_size("stream", size_bytes, found)
+
+    def decode(self, stored: memoryview, size_bytes: int) -> Content:
+        """The content at once; raises as `pieces` does."""
+        pieces = self.pieces(stored, size_bytes)
+        content = next(pieces, b"")
+        if len(content) < size_bytes:
+            first, content = content, bytearray(size_bytes)
+            content[: len(first)] = first
+            at = len(first)
+            for piece in pieces:
+                content[at : at + len(piece)] = piece
+                at += len(piece)
+        for _ in pieces:  # what comes behind the last byte is checked too
+            pass
+        return content
 
 
 CODERS: Final[dict[int, Coder]] = {}
@@ -57,34 +90,35 @@ def dictionary_bytes(size_bytes: int) -> int:
 
 
 @coder(CODER_RAW, "raw")
-def _raw(stored: memoryview, size_bytes: int) -> bytes:
-    if len(stored) != size_bytes:
-        raise wrong_size("stream", size_bytes, len(stored))
-    return bytes(stored)
+def _raw(stored: memoryview, size_bytes: int) -> Iterator[Content]:
+    yield stored
 
 
 @coder(CODER_DEFLATE, "deflate")
-def _deflate(stored: memoryview, size_bytes: int) -> bytes:
-    return inflate(stored, size_bytes, "stream")
+def _deflate(stored: memoryview, size_bytes: int) -> Iterator[Content]:
+    return inflated(stored, "stream")
 
 
 @coder(CODER_LZMA, "lzma")
-def _lzma(stored: memoryview, size_bytes: int) -> bytes:
+def _lzma(stored: memoryview, size_bytes: int) -> Iterator[Content]:
     # LZMA2 carries lc, lp and pb in its chunks; the dictionary follows from the declared size, so
     # that no package can ask for more of it.
     lzma2 = {"id": lzma.FILTER_LZMA2, "dict_size": dictionary_bytes(size_bytes)}
     decoder = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[lzma2])
+    at = 0
     try:
-        content = decoder.decompress(bytes(stored), size_bytes + 1)
+        while not decoder.eof and (at < len(stored) or not decoder.needs_input):
+            fresh = stored[at : at + STEP_BYTES] if decoder.needs_input else b""
+            at += len(fresh)
+            yield decoder.decompress(fresh, PIECE_BYTES)
     except lzma.LZMAError as error:
         raise damaged("a stream is no LZMA2", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.eof or decoder.unused_data:
-        raise wrong_size("stream", size_bytes, len(content))
-    return content
+    if not decoder.eof or decoder.unused_data or at < len(stored):
+        raise damaged("a stream of LZMA2 does not end where it should")
 
 
 @coder(CODER_BROTLI, "brotli")
-def _brotli(stored: memoryview, size_bytes: int) -> bytes:
+def _brotli(stored: memoryview, size_bytes: int) -> Iterator[Content]:
     try:
         import brotli
     except ImportError:
@@ -96,52 +130,54 @@ def _brotli(stored: memoryview, size_bytes: int) -> bytes:
             " file again without brotli",
         ) from None
     decoder = brotli.Decompressor()
-    content = bytearray()
     limited = hasattr(decoder, "can_accept_more_data")
-    step_bytes = BROTLI_STEP_BYTES if limited else BROTLI_SMALL_STEP_BYTES
-    step = _limited_step if limited else _brotli_step
+    step_bytes = STEP_BYTES if limited else BROTLI_SMALL_STEP_BYTES
     try:
         for at in range(0, len(stored), step_bytes):
-            step(decoder, stored[at : at + step_bytes], content, size_bytes)
-            if len(content) > size_bytes:
-                break
+            fresh = bytes(stored[at : at + step_bytes])
+            if limited:
+                yield from _limited_pieces(decoder, fresh)
+            else:  # of old releases, where only the steps' shortness is a limit
+                yield decoder.process(fresh)
     except brotli.error as error:
         raise damaged("a stream is no brotli", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.is_finished():
-        raise wrong_size("stream", size_bytes, len(content))
-    return bytes(content)
+    if not decoder.is_finished():
+        raise damaged("a stream of brotli does not end where it should")
 
 
-def _limited_step(decoder: Any, stored: memoryview, content: bytearray, size_bytes: int) -> None:
-    """Append what some stored bytes decode to, up to one byte more than `size_bytes` in all."""
-    piece = decoder.process(bytes(stored), output_buffer_limit=size_bytes + 1 - len(content))
-    content += piece
-    while piece and len(content) <= size_bytes and not decoder.can_accept_more_data():
-        piece = decoder.process(b"", output_buffer_limit=size_bytes + 1 - len(content))
-        content += piece
-
-
-def _brotli_step(decoder: Any, stored: memoryview, content: bytearray, size_bytes: int) -> None:
-    """The same for old releases of brotli, where only the steps' shortness is a limit."""
-    content += decoder.process(bytes(stored))
+def _limited_pieces(decoder: Any, fresh: bytes) -> Iterator[Content]:
+    """What some more stored bytes decode to; a piece is of about `PIECE_BYTES` at most."""
+    piece = decoder.process(fresh, output_buffer_limit=PIECE_BYTES)
+    yield piece
+    while len(piece) >= PIECE_BYTES or (piece and not decoder.can_accept_more_data()):
+        piece = decoder.process(b"", output_buffer_limit=PIECE_BYTES)
+        yield piece
 
 
 @coder(CODER_HUFFMAN, "Huffman")
-def _huffman(stored: memoryview, size_bytes: int) -> bytes:
+def _huffman(stored: memoryview, size_bytes: int) -> Iterator[Content]:
     try:
         from runtimes.huffman import decode_stream
     except ImportError as error:
         raise _without_numpy(error) from None
-    return decode_stream(stored, size_bytes)
+    yield decode_stream(stored, size_bytes)
 
 
 @coder(CODER_RANS, "rANS")
-def _rans(stored: memoryview, size_bytes: int) -> bytes:
+def _rans(stored: memoryview, size_bytes: int) -> Iterator[Content]:
     try:
         from runtimes.rans import decode_stream
     except ImportError as error:
         raise _without_numpy(error) from None
     return decode_stream(stored, size_bytes)
+
+
+@coder(CODER_ZEROS, "zeros")
+def _zeros(stored: memoryview, size_bytes: int) -> Iterator[Content]:
+    if len(stored):
+        raise damaged("a stream of zeros alone stores something", found=f"{len(stored)} bytes")
+    for at in range(0, size_bytes, PIECE_BYTES):
+        yield bytes(min(PIECE_BYTES, size_bytes - at))
 
 
 def _without_numpy(error: ImportError) -> PackageError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Callable, Final
 
-from runtimes.coders import CODERS
+from runtimes.coders import CODERS, Coder, Content
 from runtimes.container import Base, Group, Package, Span, Stream
 from runtimes.errors import PackageError
 from runtimes.untrusted import damaged, newer, wrong_size
@@ -184,8 +184,19 @@ def skeleton_pieces(spans: tuple[Span, ...], size_bytes: int) -> Iterator[tuple[
         yield at, size_bytes
 
 
-def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | None = None) -> bytes:
+def read_stream(
+    stream: Stream, *, exactly: int | None = None, at_most: int | None = None
+) -> Content:
     """Decode one stream, once its declared size is one that the method allows."""
+    return _coder_of(stream, exactly, at_most).decode(stream.stored, stream.size_bytes)
+
+
+def stream_pieces(stream: Stream, *, exactly: int) -> Iterator[Content]:
+    """The same piece by piece, for what need not be in memory at once."""
+    return _coder_of(stream, exactly, None).pieces(stream.stored, stream.size_bytes)
+
+
+def _coder_of(stream: Stream, exactly: int | None, at_most: int | None) -> Coder:
     allowed = stream.size_bytes if exactly is None else exactly
     if stream.size_bytes != allowed or (at_most is not None and stream.size_bytes > at_most):
         raise damaged(
@@ -195,10 +206,7 @@ def read_stream(stream: Stream, *, exactly: int | None = None, at_most: int | No
         )
     if stream.coder not in CODERS:
         raise newer("coder", stream.coder, ", ".join(f"{n} {CODERS[n].name}" for n in CODERS))
-    content = CODERS[stream.coder].decode(stream.stored, stream.size_bytes)
-    if len(content) != stream.size_bytes:
-        raise wrong_size("stream", stream.size_bytes, len(content))
-    return content
+    return CODERS[stream.coder]
 
 
 def _methods() -> Mapping[int, MethodFunction]:

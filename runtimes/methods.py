@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from runtimes import decode, portable
-from runtimes.arrays import method, put
-from runtimes.decode import GAP_ESCAPE, Job, read_stream
+from runtimes.arrays import Filler, method, put
+from runtimes.decode import GAP_ESCAPE, Job, read_stream, stream_pieces
 from runtimes.untrusted import Cursor, damaged, wrong_size
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ method(decode.METHOD_COPY)(portable.copy)
 @method(decode.METHOD_FLAT)
 def _flat(job: Job) -> None:
     (stream,) = job.streams(1)
-    put(job, np.frombuffer(read_stream(stream, exactly=job.group.size_bytes), np.uint8))
+    filler = Filler(job)
+    for piece in stream_pieces(stream, exactly=job.group.size_bytes):
+        filler.put(np.frombuffer(piece, np.uint8))
 
 
 @method(decode.METHOD_SPLIT)
@@ -33,26 +35,28 @@ def _gap_value(job: Job) -> None:
     size_bytes = job.group.size_bytes
     gaps = np.frombuffer(read_stream(job.streams(2)[0], at_most=size_bytes), np.uint8)
     values = np.frombuffer(read_stream(job.streams(2)[1], at_most=gaps.size), np.uint8)
-    content = np.zeros(size_bytes, np.uint8)
-    last, used = -1, 0
+    filler = Filler(job)
+    done, used = 0, 0
     for start in range(0, gaps.size, BLOCK_TOKENS):
         block = gaps[start : start + BLOCK_TOKENS]
         lands = block != GAP_ESCAPE
         places = np.cumsum(block, dtype=np.int64)
-        places += np.cumsum(lands, dtype=np.int64) + last
-        last = int(places[-1])
+        places += np.cumsum(lands, dtype=np.int64)
+        end = done + int(places[-1])
         hits = places if lands.all() else places[lands]
-        if last >= size_bytes or used + hits.size > values.size:
+        if end > size_bytes or used + hits.size > values.size:
             raise damaged(
                 "a group's gaps do not fit it",
                 expected=f"{size_bytes} bytes, {values.size} of them not zero",
                 found="more",
             )
-        content[hits] = values[used : used + hits.size]
-        used += hits.size
+        content = np.zeros(end - done, np.uint8)
+        content[hits - 1] = values[used : used + hits.size]
+        filler.put(content)
+        done, used = end, used + hits.size
     if used != values.size:
         raise wrong_size("value stream", used, values.size)
-    put(job, content)
+    filler.put(np.zeros(size_bytes - done, np.uint8))
 
 
 def read_planes(job: Job) -> Bytes:

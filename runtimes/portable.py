@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from runtimes import decode
+from runtimes.coders import Content
 from runtimes.container import Span
 from runtimes.decode import GAP_ESCAPE, Job, MethodFunction, read_stream, skeleton_pieces
 from runtimes.untrusted import Cursor, damaged, wrong_size
 
 
-def put(job: Job, content: bytes) -> None:
+def put(job: Job, content: Content) -> None:
     """Put a group's bytes where they belong in the original file."""
     job.of_size(len(content))
     at = 0
@@ -30,7 +31,7 @@ def put(job: Job, content: bytes) -> None:
         at += span.size_bytes
 
 
-def _put_span(job: Job, span: Span, piece: bytes) -> None:
+def _put_span(job: Job, span: Span, piece: Content) -> None:
     """Undo a span's axis order: the last coded axis is a slice with a step in the file."""
     item_bytes = job.group.item_bytes
     strides = [item_bytes * math.prod(span.shape[axis + 1 :]) for axis in span.order]
@@ -87,7 +88,7 @@ def gap_value(job: Job) -> None:
         raise damaged("a group's gaps do not fit it", expected=f"{size_bytes} bytes", found="more")
     if used != len(values):
         raise wrong_size("value stream", used, len(values))
-    put(job, bytes(content))
+    put(job, content)
 
 
 def planes(job: Job) -> None:
@@ -99,7 +100,7 @@ def planes(job: Job) -> None:
     content = bytearray(job.group.size_bytes)
     for plane, stream in enumerate(job.streams(count)):
         content[plane::count] = read_stream(stream, exactly=items)
-    put(job, bytes(content))
+    put(job, content)
 
 
 def copy(job: Job) -> None:

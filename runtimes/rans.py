@@ -39,7 +39,7 @@ MAX_LANE_BITS: Final = 15
 # A step costs the same for one lane as for hundreds. So that no package can keep a reader busy for
 # longer than its size suggests, it must have this many lanes for its symbols.
 MAX_STEPS: Final = 1 << 14
-_CHUNK_STEPS: Final = 32
+_CHUNK_SYMBOLS: Final = 1 << 16  # decoded at a time, which bounds the memory
 _BIAS_SHIFT: Final = 20
 
 # As arrays, numpy need not make them anew in every step.
@@ -159,8 +159,9 @@ class Lanes:
                 expected=f"at least {-(-total // MAX_STEPS)} for {total} symbols",
                 found=f"{lanes}",
             )
-        for begin in range(0, total, lanes * _CHUNK_STEPS):
-            end = min(begin + lanes * _CHUNK_STEPS, total)
+        size = max(lanes, _CHUNK_SYMBOLS)  # a power of two, as both are: whole steps
+        for begin in range(0, total, size):
+            end = min(begin + size, total)
             first, last = (int(np.searchsorted(ends, at, "right")) for at in (begin, end - 1))
             inside = np.minimum(ends[first : last + 1], end)
             inside = np.diff(inside, prepend=begin)
@@ -248,7 +249,7 @@ def lane_count(bits: int) -> int:
     return 1 << bits
 
 
-def decode_stream(stored: memoryview, size_bytes: int) -> bytes:
+def decode_stream(stored: memoryview, size_bytes: int) -> Iterator[memoryview]:
     """A stream with one table for all of it: u8 lanes, the table, the lanes' states, the words."""
     cursor = Cursor(stored, "rANS stream")
     lanes = lane_count(cursor.byte())
@@ -259,7 +260,7 @@ def decode_stream(stored: memoryview, size_bytes: int) -> bytes:
     words: Any = np.frombuffer(cursor.take(cursor.left()), "<u2")
     decoder = Lanes(states, words, table)
     runs = (np.zeros(1, np.uint16), np.array([size_bytes], np.int64))
-    content = b"".join(chunk.tobytes() for chunk in decoder.symbols(*runs))
+    for chunk in decoder.symbols(*runs):
+        yield chunk.data
     if decoder.finish().any():
         raise damaged("a rANS lane ends with an impossible state")
-    return content

@@ -6,12 +6,16 @@ Whatever does not fit is a `PackageError` that says what was expected and what w
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 from runtimes.errors import PackageError
 
 DAMAGED_REMEDY: Final = "fetch the package again, or pack the original file again"
 NEWER_REMEDY: Final = "update edgewright on this machine, or pack with the version that it has"
+
+STEP_BYTES: Final = 1 << 16  # of stored bytes that a decoder gets at a time
+PIECE_BYTES: Final = 1 << 18  # of content that it gives at a time
 
 
 def damaged(problem: str, *, expected: str = "", found: str = "") -> PackageError:
@@ -94,21 +98,43 @@ class Cursor:
         return [self.varint() for _ in range(count)]
 
 
+def inflated(stored: memoryview, what: str) -> Iterator[bytes]:
+    """Raw deflate in pieces of at most `PIECE_BYTES`.
+
+    Raises:
+        PackageError: the stream is damaged, or more or less than one stream.
+    """
+    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+    at = 0
+    try:
+        while at < len(stored) and not decoder.eof:
+            fresh: bytes | memoryview = stored[at : at + STEP_BYTES]
+            at += len(fresh)
+            piece = b""
+            while fresh or len(piece) == PIECE_BYTES:
+                piece = decoder.decompress(fresh, PIECE_BYTES)
+                fresh = decoder.unconsumed_tail
+                yield piece
+    except zlib.error as error:
+        raise damaged(f"the {what} does not inflate", found=str(error)) from None
+    if not decoder.eof or decoder.unused_data or at < len(stored):
+        raise damaged(f"the {what} does not end where it should")
+
+
 def inflate(stored: memoryview, size_bytes: int, what: str) -> bytes:
-    """Raw deflate to exactly `size_bytes`; never holds more than that.
+    """Raw deflate to exactly `size_bytes`; never holds much more than that.
 
     Raises:
         PackageError: the stream is damaged, or is not of the declared size.
     """
-    decoder = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        # One byte of room beyond the declared size shows a stream that holds more.
-        content = decoder.decompress(stored, size_bytes + 1)
-    except zlib.error as error:
-        raise damaged(f"the {what} does not inflate", found=str(error)) from None
-    if len(content) != size_bytes or not decoder.eof or decoder.unused_data:
+    content = bytearray()
+    for piece in inflated(stored, what):
+        content += piece
+        if len(content) > size_bytes:
+            break
+    if len(content) != size_bytes:
         raise wrong_size(what, size_bytes, len(content))
-    return content
+    return bytes(content)
 
 
 def check_crc(content: memoryview, declared: memoryview, what: str) -> None:

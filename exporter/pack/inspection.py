@@ -97,7 +97,7 @@ def is_portable(package: Package) -> bool:
     """Whether a reader needs nothing but the standard library."""
     from runtimes import portable
 
-    standard = {coders.CODER_RAW, coders.CODER_DEFLATE, coders.CODER_LZMA}
+    standard = {coders.CODER_RAW, coders.CODER_DEFLATE, coders.CODER_LZMA, coders.CODER_ZEROS}
     return all(
         group.method in portable.METHODS and {one.coder for one in group.streams} <= standard
         for group in package.groups

@@ -87,6 +87,8 @@ def squeeze(data: bytes, device: Device = ORDINARY) -> Coded:
         data: what to code.
         device: what the reader has.
     """
+    if data and not any(data):
+        return Coded(coders.CODER_ZEROS, len(data), b"")
     settings = _promising(data, list(_settings(device)))
     coded = [(number, setting(data)) for number, setting in settings]
     tries = [Coded(number, len(data), stored) for number, stored in coded if stored is not None]

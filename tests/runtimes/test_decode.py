@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,14 @@ def test_a_stream_of_garbage_is_refused(coder):
         coders.CODERS[coder].decode(memoryview(b"\xff\xee" * 50), 1000)
 
 
+@pytest.mark.parametrize("length", [0, 1, 5000, (1 << 18) + 1])
+def test_a_stream_of_zeros_stores_nothing(length):
+    zeros = coders.CODERS[coders.CODER_ZEROS]
+    assert zeros.decode(memoryview(b""), length) == bytes(length)
+    with pytest.raises(PackageError, match="zeros alone"):
+        zeros.decode(memoryview(b"\0"), length)
+
+
 def test_a_device_without_brotli_says_what_to_do(monkeypatch):
     stream = Coded(coders.CODER_BROTLI, 4, _brotli(b"abcd"))
     monkeypatch.setitem(sys.modules, "brotli", None)
@@ -138,17 +147,38 @@ def test_brotli_that_never_ends_is_refused():
 
     compressor = brotli.Compressor()
     open_ended = compressor.process(b"abcd" * 9) + compressor.flush()
-    with pytest.raises(PackageError, match="declared size"):
+    with pytest.raises(PackageError, match="does not end"):
         coders.CODERS[coders.CODER_BROTLI].decode(memoryview(open_ended), 36)
 
 
-def test_a_step_of_brotli_gives_no_more_than_asked_and_a_buffer():
-    import brotli
+@pytest.mark.parametrize("coder", [coders.CODER_DEFLATE, coders.CODER_LZMA, coders.CODER_BROTLI])
+def test_a_bomb_is_refused_at_its_first_pieces(coder):
+    bomb = memoryview(CODE[coder](bytes(50 << 20)))
+    pieces = [len(piece) for piece in coders.CODERS[coder].function(bomb, 50 << 20)]
+    assert max(pieces) < 1 << 20
+    tracemalloc.start()
+    with pytest.raises(PackageError, match="declared size"):
+        coders.CODERS[coder].decode(bomb, 10)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20
 
-    bomb = memoryview(brotli.compress(bytes(50 << 20)))
-    content = bytearray()
-    coders._limited_step(brotli.Decompressor(), memoryview(bomb), content, 10)
-    assert 10 < len(content) < 1 << 20
+
+@pytest.mark.parametrize("method", [decode.METHOD_FLAT, decode.METHOD_SPLIT])
+def test_no_group_is_held_a_second_time(method):
+    random = np.random.default_rng(0)
+    data = (random.integers(1, 9, 4 << 20, np.uint8) * (random.random(4 << 20) < 0.1)).tobytes()
+    split = method == decode.METHOD_SPLIT
+    contents = gap_value(Source("weights", 1, data)) if split else [data]
+    coded = [
+        Coded(coders.CODER_DEFLATE, len(one), CODE[coders.CODER_DEFLATE](one)) for one in contents
+    ]
+    stored = one_group(data, method, *coded)
+    tracemalloc.start()
+    assert restored(stored) == data  # which makes a second copy, of bytes
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2.2 * len(data)
 
 
 def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):

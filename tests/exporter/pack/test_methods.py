@@ -104,6 +104,7 @@ def test_a_stream_never_grows():
     noise = np.random.default_rng(0).bytes(5000)
     assert squeeze(noise) == Coded(coders.CODER_RAW, 5000, noise)
     assert squeeze(b"") == Coded(coders.CODER_RAW, 0, b"")
+    assert squeeze(bytes(5000)) == Coded(coders.CODER_ZEROS, 5000, b"")
 
 
 def test_brotli_is_only_used_where_it_is_allowed():
