@@ -19,9 +19,6 @@ Format = Literal["other", "tflite", "onnx", "ort"]
 
 MIN_SPAN_BYTES: Final = 16  # what a span costs in the header is more than it can win below this
 
-_PARSERS: Final = {"tflite": "ai-edge-litert", "onnx": "onnx", "ort": "onnxruntime"}
-"""The package that has each format's parser: the base install has none of them."""
-
 # What parsers raise on bytes that only look like their format.
 PARSE_ERRORS: Final = (
     ValueError,
@@ -83,12 +80,6 @@ def find_spans(data: bytes, file_format: Format) -> Found:
         return Found((), "no known model format: packed as plain bytes")
     try:
         found = list(finder(data))
-    except ImportError as error:
-        return Found(
-            (),
-            "packed as plain bytes, less well than possible, since the file cannot be parsed here: "
-            f"{error}; pip install {_PARSERS[file_format]}",
-        )
     except PARSE_ERRORS as error:
         return Found((), f"no readable {file_format} file, packed as plain bytes: {error}")
     return Found(_tidy(found, len(data)))

@@ -3,87 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from exporter.pack.numbers import varint
+from exporter.pack.protobuf import Message
 from exporter.pack.spans import Kind, Located, channels_first
 
-# Keys of TensorProto's fields on the wire: field number << 3 | 2 (length-delimited).
-_RAW_DATA: Final = bytes([9 << 3 | 2])
-_FLOAT_DATA: Final = bytes([4 << 3 | 2])
+# Numbers of the fields in onnx.proto.
+_MODEL_GRAPH = 7
+_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_NODE_INPUT, _NODE_OP_TYPE, _NODE_ATTRIBUTE = 1, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INTEGER, _ATTRIBUTE_TENSOR = 1, 3, 5
+_TENSOR_DIMS, _TENSOR_DATA_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW_DATA = 1, 2, 4, 8, 9
+_KINDS: Final[dict[int, tuple[int, Kind]]] = {  # TensorProto.DataType of onnx.proto
+    1: (4, "floats"),
+    2: (1, "weights"),
+    3: (1, "weights"),
+    6: (4, "biases"),
+    10: (2, "floats"),
+}
 
 
 def onnx_spans(data: bytes) -> Iterator[Located]:
-    """The graph's initializers and constant nodes, found again in the serialized bytes.
-
-    Protobuf tells no offsets. But it writes an array as key, length and content, and the
-    tensors in their order, so each is searched from where the one before it ended.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    kinds: dict[int, tuple[int, Kind]] = {
-        onnx.TensorProto.INT8: (1, "weights"),
-        onnx.TensorProto.UINT8: (1, "weights"),
-        onnx.TensorProto.INT32: (4, "biases"),
-        onnx.TensorProto.FLOAT16: (2, "floats"),
-        onnx.TensorProto.FLOAT: (4, "floats"),
-    }
-    try:
-        graph = onnx.load_model_from_string(data).graph
-    except DecodeError as error:
-        raise ValueError("no ONNX model") from error
-    axes = _channel_axes(graph)
-    at = 0
-    for tensor in _tensors(graph):
-        key, content = _content(tensor)
-        if tensor.data_type not in kinds or not content:
-            continue
-        marker = key + varint(len(content))
-        found = data.find(marker + content, at)
-        if found < 0:
-            continue
-        offset = found + len(marker)
-        at = offset + len(content)
-        shape = tuple(tensor.dims) or (1,)
-        item_bytes, kind = kinds[tensor.data_type]
-        order = channels_first(min(axes.get(tensor.name, 0), len(shape) - 1), len(shape))
-        span = Located(offset, shape, order, item_bytes, kind)
-        if span.size_bytes == len(content):
-            yield span
+    """The graph's initializers and the tensors of its constant nodes."""
+    for graph in Message(data, 0, len(data)).messages(_MODEL_GRAPH):
+        nodes = list(graph.messages(_GRAPH_NODE))
+        initializers = list(graph.messages(_GRAPH_INITIALIZER))
+        axes = _channel_axes(nodes, initializers)
+        attributes = [one for node in nodes for one in node.messages(_NODE_ATTRIBUTE)]
+        constants = [one for item in attributes for one in item.messages(_ATTRIBUTE_TENSOR)]
+        for tensor in (*constants, *initializers):
+            yield from _span(tensor, axes)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Constants in the order in which they lie in the file: those of nodes, then initializers."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-    yield from graph.initializer
+def _span(tensor: Message, axes: dict[str, int]) -> Iterator[Located]:
+    data_type = tensor.number(_TENSOR_DATA_TYPE)
+    contents = [*tensor.messages(_TENSOR_RAW_DATA), *tensor.messages(_TENSOR_FLOATS)]
+    if data_type not in _KINDS or len(contents) != 1:
+        return
+    shape = tuple(tensor.numbers(_TENSOR_DIMS)) or (1,)
+    item_bytes, kind = _KINDS[data_type]
+    axis = axes.get(tensor.text(_TENSOR_NAME), 0)
+    order = channels_first(min(axis, len(shape) - 1), len(shape))
+    span = Located(contents[0].begin, shape, order, item_bytes, kind)
+    if span.size_bytes == contents[0].end - contents[0].begin:
+        yield span
 
 
-def _content(tensor: Any) -> tuple[bytes, bytes]:
-    """The key under which a tensor's bytes lie in the file, and those bytes."""
-    if tensor.raw_data:
-        return _RAW_DATA, tensor.raw_data
-    if tensor.float_data:
-        import numpy as np
-
-        return _FLOAT_DATA, np.asarray(tensor.float_data, "<f4").tobytes()
-    return b"", b""
-
-
-def _channel_axes(graph: Any) -> dict[str, int]:
+def _channel_axes(nodes: list[Message], initializers: list[Message]) -> dict[str, int]:
     """The output channels' axis of each initializer that is not its first one."""
-    axes = {}
-    for node in graph.node:
-        if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
-            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
-            if axis > 0:
-                axes[node.input[0]] = axis
     # A per-tensor DequantizeLinear has the attribute's default, 1, which says nothing.
-    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
-    scales = {
-        node.input[0]: node.input[1] for node in graph.node if node.op_type == "DequantizeLinear"
-    }
-    return {name: axis for name, axis in axes.items() if ranks.get(scales.get(name, ""), 0) > 0}
+    per_channel = {one.text(_TENSOR_NAME) for one in initializers if one.numbers(_TENSOR_DIMS)}
+    axes = {}
+    for node in nodes:
+        if node.text(_NODE_OP_TYPE) != "DequantizeLinear":
+            continue
+        inputs = [node.data[one.begin : one.end].decode() for one in node.messages(_NODE_INPUT)]
+        axis = next(
+            (
+                one.number(_ATTRIBUTE_INTEGER)
+                for one in node.messages(_NODE_ATTRIBUTE)
+                if one.text(_ATTRIBUTE_NAME) == "axis"
+            ),
+            1,
+        )
+        if axis > 0 and len(inputs) > 1 and inputs[1] in per_channel:
+            axes[inputs[0]] = axis
+    return axes

@@ -4,55 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Final
 
+from flatbuffers.number_types import Int8Flags, Uint32Flags, Uint64Flags
+
+from exporter.pack.flat import Flat
 from exporter.pack.spans import Kind, Located, channels_first
 
-# Field numbers of schema.fbs as offsets into a flatbuffer's vtable: 4 + 2 * the field's place.
-_BUFFER_DATA = 4
-_QUANTIZATION_SCALE = 8
+# Places of the fields in TensorFlow Lite's schema.fbs.
+_MODEL_SUBGRAPHS, _MODEL_BUFFERS = 2, 4
+_SUBGRAPH_TENSORS = 0
+_TENSOR_SHAPE, _TENSOR_TYPE, _TENSOR_BUFFER, _TENSOR_QUANTIZATION = 0, 1, 2, 4
+_QUANTIZATION_SCALE, _QUANTIZATION_AXIS = 2, 6
+_BUFFER_DATA, _BUFFER_OFFSET, _BUFFER_SIZE = 0, 1, 2
+_KINDS: Final[dict[int, tuple[int, Kind]]] = {  # TensorType of schema.fbs
+    0: (4, "floats"),
+    1: (2, "floats"),
+    2: (4, "biases"),
+    3: (1, "weights"),
+    9: (1, "weights"),
+}
 
 
 def tflite_spans(data: bytes) -> Iterator[Located]:
     """The constant tensors of all subgraphs, and the scale vectors of all tensors."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    kinds: dict[int, tuple[int, Kind]] = {
-        schema.TensorType.INT8: (1, "weights"),
-        schema.TensorType.UINT8: (1, "weights"),
-        schema.TensorType.INT32: (4, "biases"),
-        schema.TensorType.FLOAT16: (2, "floats"),
-        schema.TensorType.FLOAT32: (4, "floats"),
-    }
-    model = schema.Model.GetRootAs(data, 0)
-    for graph in map(model.Subgraphs, range(model.SubgraphsLength())):
-        for tensor in map(graph.Tensors, range(graph.TensorsLength())):
-            quantization = tensor.Quantization()
-            if quantization is not None and quantization.ScaleLength():
-                at = _vector(quantization, _QUANTIZATION_SCALE)
-                yield Located(at, (quantization.ScaleLength(),), (0,), 4, "floats")
-            if tensor.Type() not in kinds:
+    model = Flat.root(data)
+    buffers = list(model.tables(_MODEL_BUFFERS))
+    for graph in model.tables(_MODEL_SUBGRAPHS):
+        for tensor in graph.tables(_SUBGRAPH_TENSORS):
+            quantization = tensor.table(_TENSOR_QUANTIZATION)
+            at, scales = quantization.vector(_QUANTIZATION_SCALE) if quantization else (0, 0)
+            if scales:
+                yield Located(at, (scales,), (0,), 4, "floats")
+            tensor_type = tensor.integer(_TENSOR_TYPE, Int8Flags)
+            if tensor_type not in _KINDS:
                 continue
-            item_bytes, kind = kinds[tensor.Type()]
-            shape = tuple(map(tensor.Shape, range(tensor.ShapeLength())))
-            offset, size_bytes = _content(model.Buffers(tensor.Buffer()))
+            item_bytes, kind = _KINDS[tensor_type]
+            shape = tensor.integers(_TENSOR_SHAPE)
+            offset, size_bytes = _content(buffers[tensor.integer(_TENSOR_BUFFER, Uint32Flags)])
             if shape and math.prod(shape) * item_bytes == size_bytes:
-                axis = quantization.QuantizedDimension() if quantization is not None else 0
+                axis = quantization.integer(_QUANTIZATION_AXIS) if quantization else 0
                 yield Located(offset, shape, _order(shape, axis), item_bytes, kind)
 
 
-def _content(buffer: Any) -> tuple[int, int]:
+def _content(buffer: Flat) -> tuple[int, int]:
     """A buffer's offset in the file and its length, both in bytes."""
-    if buffer.Offset() > 1:  # a file above 2 GB keeps its buffers behind the flatbuffer
-        return int(buffer.Offset()), int(buffer.Size())
-    if not buffer.DataLength():
-        return 0, 0
-    return _vector(buffer, _BUFFER_DATA), int(buffer.DataLength())
-
-
-def _vector(table: Any, field: int) -> int:
-    """Offset in the file of a table's vector; the generated accessors only give its items."""
-    return int(table._tab.Vector(table._tab.Offset(field)))
+    offset = buffer.integer(_BUFFER_OFFSET, Uint64Flags)
+    if offset > 1:  # a file above 2 GB keeps its buffers behind the flatbuffer
+        return offset, buffer.integer(_BUFFER_SIZE, Uint64Flags)
+    return buffer.vector(_BUFFER_DATA)
 
 
 def _order(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

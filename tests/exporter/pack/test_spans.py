@@ -4,6 +4,8 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.pack.spans import Located, _tidy, find_spans, format_of
 
@@ -36,6 +38,14 @@ def arrays_of(layers, floor_bytes=16):
 @pytest.fixture(params=["sparse_layers", "mobile_layers"])
 def layers(request):
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="module")
+def files(models, sparse_layers, tmp_path_factory):
+    """One network in every format."""
+    onnx = models.onnx(sparse_layers)
+    ort = ort_file(onnx, tmp_path_factory.mktemp("ort"))
+    return {"tflite": models.tflite(sparse_layers), "onnx": onnx, "ort": ort}
 
 
 def test_tflite_spans_are_the_models_arrays_in_channel_order(models, layers):
@@ -134,24 +144,35 @@ def test_a_file_that_does_not_parse_has_no_spans_and_says_so(file_format, seed):
     assert found.spans or found.note or file_format != "onnx"
 
 
-def test_a_model_cut_short_does_not_raise(models, sparse_layers):
-    data = models.tflite(sparse_layers)
-    for length in range(8, len(data), 997):
-        found = find_spans(data[:length], "tflite")
-        assert all(span.offset + span.size_bytes <= length for span in found.spans)
-
-
 def test_a_format_that_is_no_models_says_so():
     assert "plain bytes" in find_spans(b"text", "other").note
 
 
-def test_a_missing_parser_says_so(monkeypatch, models, sparse_layers):
-    data = models.tflite(sparse_layers)
-    monkeypatch.setitem(sys.modules, "ai_edge_litert", None)
-    found = find_spans(data, "tflite")
-    assert found.spans == ()
-    assert "ai_edge_litert" in found.note
-    assert found.note.endswith("; pip install ai-edge-litert")
+def test_the_base_install_reads_every_format(monkeypatch, files, sparse_layers):
+    for package in ("ai_edge_litert", "onnx", "onnxruntime", "google.protobuf"):
+        monkeypatch.setitem(sys.modules, package, None)
+    for file_format, data in files.items():
+        found = find_spans(data, file_format)
+        assert not found.note
+        for layer in sparse_layers:
+            weights = layer.weights.reshape(-1)
+            assert any(
+                (content_of(data, one).reshape(-1) == weights).all()
+                for one in found.spans
+                if one.size_bytes == weights.size
+            )
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx", "ort"])
+@given(cut=st.floats(0, 1), places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255))))
+@settings(max_examples=150, deadline=None)
+def test_damaged_files_have_spans_within_them_or_none(files, file_format, cut, places):
+    data = bytearray(files[file_format])
+    for at, value in places:
+        data[int(at * (len(data) - 1))] = value
+    del data[int(cut * len(data)) + 1 :]
+    for span in find_spans(bytes(data), file_format).spans:
+        assert span.offset + span.size_bytes <= len(data)
 
 
 def test_spans_that_overlap_or_are_too_small_are_dropped():
