@@ -143,6 +143,7 @@ def _device(device: Device, place: int) -> dict[str, Any]:
         "state": device.state,
         "unknown": device.unknown,
         "doubts": device.doubts,
+        "arm_files": device.arm_files_on_x86,
         "latency_plot": plots.latency(device.runs, place),
         "memory_plot": plots.memory(device.runs, place),
         "left_out": max(0, len(device.runs) - plots.MOST_RUNS),

@@ -22,6 +22,8 @@ __all__ = ["Device", "Figure", "devices", "figures", "points", "recipe", "runs",
 # Points closer than this are one: "drop 0.00 pt" reads better than "gain 0.00 pt".
 _SAME_PT: Final = 0.005
 _UNKNOWN: Final = "unknown"
+_X86: Final = ("x86_64", "AMD64")
+_ARM_FILE: Final = "int8 · ONNX Runtime (.ort)"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Device:
     state: tuple[tuple[str, str], ...]
     unknown: tuple[str, ...]
     doubts: tuple[tuple[str, str], ...]
+
+    @property
+    def arm_files_on_x86(self) -> tuple[str, ...]:
+        """Measurements here of int8 .ort files, whose kernels x86 lacks."""
+        if dict(self.state).get("machine") not in _X86:
+            return ()
+        return tuple(run.name for run in self.runs if run.name.endswith(_ARM_FILE))
 
 
 def figures(evidence: Evidence, rows: Sequence[SummaryRow]) -> tuple[Figure, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -163,6 +164,25 @@ def test_a_device_is_named(build, builds):
     assert "unless one of these is one" in words
     assert "Side by side" in words
     assert words.index("local") < words.index("pi4")
+
+
+def test_the_page_says_where_a_file_for_arm_is_slow(build, builds):
+    manifest = json.loads((build / "manifest.json").read_text())
+    onnx = next(one for one in manifest["artifacts"] if one["path"].endswith("int8.onnx"))
+    ort = {**onnx, "name": onnx["name"].replace(".onnx", ".ort"), "format": "ort"}
+    builds.edit_json(build / "manifest.json", lambda document: document["artifacts"].append(ort))
+
+    def measured_on(machine):
+        def change(document):
+            row = {**document["rows"][-1], "artifact": ort["name"], "device": machine}
+            document["rows"].append(row)
+            document["device_state"][machine] = {"machine": machine}
+
+        builds.edit_json(build / "bench.json", change)
+        return Elements(written(build)).words
+
+    assert "is the file for Arm" not in measured_on("aarch64")
+    assert "int8 · ONNX Runtime (.ort) is the file for Arm" in measured_on("x86_64")
 
 
 def test_a_time_that_was_not_steady_is_marked(build, builds):
