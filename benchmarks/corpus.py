@@ -169,7 +169,14 @@ def _rows(model: str, origin: str, made: list[Made], folder: Path) -> list[Row]:
     """A row for each route, ours first, with latencies in turns and other interpreters' word."""
     about: Row = dict.fromkeys(KEYS) | {"model": model, "origin": origin}
     rows = [about | _made(one) for one in made]
-    ratios = _latency_ratios(made)
+    loaded: dict[str, Any] = {}
+    for row, one in zip(rows, made, strict=True):
+        path = next((path for path in one.files if path.suffix == ".tflite"), None)
+        try:
+            loaded |= {} if path is None else {one.route: _with_random_inputs(path)[0]}
+        except RuntimeError as error:  # what LiteRT raises on all that it refuses
+            row["failed"] = f"LiteRT does not load it: {error}"
+    ratios = _latency_ratios(loaded)
     for row, one in zip(rows, made, strict=True):
         row["latency_ratio"] = ratios.get(one.route)
         row["load"] = os.getloadavg()[0] if ratios else None
@@ -277,15 +284,13 @@ def _onnx2tf(ready: Ready, folder: Path) -> Made:
     return Made(ONNX2TF, (target,), cost.cpu_s, cost.peak_rss_bytes)
 
 
-def _latency_ratios(made: list[Made]) -> dict[str, float]:
-    """Our latency over each peer's in LiteRT, one thread, in turns."""
-    files = {one.route: path for one in made for path in one.files if path.suffix == ".tflite"}
-    if OURS not in files or len(files) < 2:
+def _latency_ratios(loaded: dict[str, Any]) -> dict[str, float]:
+    """Our latency over each peer's in LiteRT, one thread, in turns; `loaded` by route."""
+    if OURS not in loaded or len(loaded) < 2:
         return {}
-    loaded = {route: _with_random_inputs(path)[0] for route, path in files.items()}
     turns = {route: turn_of(one.invoke, TURN_S) for route, one in loaded.items()}
     rounds = interleaved(turns, ROUNDS)
-    return {route: rounds.ratio(OURS, route).value for route in files.keys() - {OURS}}
+    return {route: rounds.ratio(OURS, route).value for route in loaded.keys() - {OURS}}
 
 
 def _with_random_inputs(path: Path) -> tuple[Any, dict[str, np.ndarray]]:

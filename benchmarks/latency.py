@@ -17,16 +17,13 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from benchmarks.environments import versions_of
 from benchmarks.paired import Rounds, interleaved
 from benchmarks.results import Value, arguments, publish
 from benchmarks.routes import OURS, PLAIN, ROUTES, Bench, Made, export_fp32, make, prepare
 from benchmarks.runner import FileRunner, Quantization, fidelity, float_tensors, turn_of
-
-if TYPE_CHECKING:
-    pass
 
 NETWORKS: Final = (
     "mobilenet_v2",
