@@ -71,12 +71,18 @@ def measure(bench: Bench, options: argparse.Namespace) -> list[Row]:
         files = {
             route: path for route, m in made.items() for path in m.files if path.suffix == suffix
         }
-        runners = {route: _open(path) for route, path in files.items()}
+        runners = {}
+        for route, path in files.items():
+            try:
+                runners[route] = _open(path)
+            except RuntimeError as error:  # what LiteRT raises on all that it refuses
+                rows.append(_failed(bench, route, f"{RUNTIMES[suffix]} does not load it: {error}"))
         times = _times(bench, runners, rounds)
         rows += [
-            _row(bench, made[route], path, runners[route], times) for route, path in files.items()
+            _row(bench, made[route], files[route], runner, times)
+            for route, runner in runners.items()
         ]
-    rows += [_failed(bench, m) for m in made.values() if not m.files]
+    rows += [_failed(bench, m.route, m.failure) for m in made.values() if not m.files]
     return rows
 
 
@@ -129,12 +135,12 @@ def _row(bench: Bench, made: Made, path: Path, runner: FileRunner, times: Rounds
     }
 
 
-def _failed(bench: Bench, made: Made) -> Row:
+def _failed(bench: Bench, route: str, reason: str) -> Row:
     row: Row = dict.fromkeys(("cpu_s", "peak_rss_mb", "file_bytes", "float_tensors", "transposes"))
     row |= dict.fromkeys(("sqnr_db", "agreement", "latency_ms_p50", "latency_ratio"))
     row |= dict.fromkeys(("low_ratio", "high_ratio", "load"))
-    start: Row = {"network": bench.network, "route": made.route, "peer": True, "runtime": "none"}
-    return start | row | {"failed": made.failure}
+    start: Row = {"network": bench.network, "route": route, "peer": True, "runtime": "none"}
+    return start | row | {"failed": reason}
 
 
 def _structure(path: Path) -> tuple[int | None, int | None]:
