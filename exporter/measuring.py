@@ -9,6 +9,7 @@ from pathlib import Path
 
 from devices.session import Benched, Session
 from devices.versus import Ratio, bench_in_turns
+from exporter.build import MANIFEST, Manifest, load_json
 
 Say = Callable[[str], None]
 
@@ -31,6 +32,18 @@ class Measured:
 
     benched: tuple[Benched, ...]
     ratios: tuple[Ratio, ...] = ()
+
+
+def models_of(path: Path) -> tuple[Path, ...]:
+    """The model files of a build directory; any other path stands for itself.
+
+    Raises:
+        BuildError: a directory holds no build.
+    """
+    if not path.is_dir():
+        return (path,)
+    manifest = load_json(path / MANIFEST, Manifest)
+    return tuple(path / artifact.path for artifact in manifest.artifacts)
 
 
 def measure(session: Session, plan: Plan, say: Say = lambda _text: None) -> Measured:

@@ -29,7 +29,7 @@ AcceptNew = Annotated[
 
 
 def bench(
-    files: Annotated[list[Path], typer.Argument(help="model files, or packages")],
+    files: Annotated[list[Path], typer.Argument(help="model files, packages, builds")],
     device: On = "local",
     threads: Annotated[int, typer.Option(min=1, help="of the interpreter")] = 1,
     seconds: Annotated[float, typer.Option(min=0.01, help="the steady window")] = 10.0,
@@ -45,9 +45,10 @@ def bench(
     from exporter.benching import bench_document
     from exporter.build import save_json
     from exporter.device_tables import print_bench
-    from exporter.measuring import Plan, measure
+    from exporter.measuring import Plan, measure, models_of
 
-    plan = Plan(tuple(files), vs, threads, seconds, rounds, profile)
+    chosen = tuple(one for path in files for one in models_of(path))
+    plan = Plan(chosen, vs, threads, seconds, rounds, profile)
     ended = _on(device, devices, pin, accept_new, lambda session, say: measure(session, plan, say))
     came = {one.device.name: one.outcome for one in ended if one.outcome is not None}
     document = bench_document(

@@ -228,6 +228,14 @@ def test_a_package_is_measured_as_the_file_in_it(run, build, tmp_path):
     assert (row.artifact, row.model_sha256) == (NAMES[0], hash_of(build / NAMES[0]))
 
 
+def test_a_build_stands_for_its_files(run, build, tmp_path):
+    run("bench", build, "--seconds", "0.01", "--json", tmp_path / BENCH)
+    assert [row.artifact for row in load_json(tmp_path / BENCH, Bench).rows] == list(NAMES)
+    (tmp_path / "empty").mkdir()
+    found = run("bench", tmp_path / "empty", code=2)
+    assert "expected: a build directory with manifest.json" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
