@@ -61,14 +61,16 @@ _ONES: Final = np.array([bin(byte).count("1") for byte in range(ALPHABET)], np.u
 class Plan:
     """What the classes are. `kinds` is KIND_EMPTY, KIND_PLAIN or KIND_MASKED for each of them.
 
-    `tables` are slot tables: of each class's magnitudes, then of each class's masks, [2 * classes].
+    `magnitudes` and `masks` are the slots of each class's symbols, [classes, 256]; those of kinds
+    that have none mean nothing.
     """
 
     lane_bits: int
     signs_in_lanes: bool
     center: int
     kinds: Bytes
-    tables: npt.NDArray[np.uint32]
+    magnitudes: npt.NDArray[np.uint16]
+    masks: npt.NDArray[np.uint16]
 
 
 def mask_weights(odds: int) -> Integers:
@@ -113,8 +115,8 @@ def read_plan(cursor: Cursor) -> Plan:
             weights[1, place] = mask_weights(kind - KIND_ODDS)
     signs_in_lanes = bool(flags & FLAG_SIGNS_IN_LANES)
     weights[:, :, ESCAPE] = np.maximum(1, weights[:, :, ESCAPE])
-    tables = slot_tables(frequencies(weights.reshape(-1, ALPHABET)))
-    return Plan(lane_bits, signs_in_lanes, center, kinds, tables)
+    slots = frequencies(weights.reshape(-1, ALPHABET)).astype(np.uint16).reshape(weights.shape)
+    return Plan(lane_bits, signs_in_lanes, center, kinds, *slots)
 
 
 @dataclass(frozen=True)
@@ -168,11 +170,10 @@ class Sequence:
         self._kinds = plan.kinds[labels]
         masked = np.where(self._kinds == KIND_MASKED, lengths, 0)
         self._bit_ends = np.cumsum(masked)
-        self._lanes = Lanes(coded.states, coded.words, plan.tables, coded.escapes)
+        self._lanes = Lanes(coded.states, coded.words, coded.escapes)
         firsts = -(-(self._bit_ends - masked) // 8)
         counts = -(-self._bit_ends // 8) - firsts
-        # Mask tables stand behind the magnitudes' in the plan.
-        chunks = self._lanes.symbols(labels.astype(np.uint16) + plan.kinds.size, counts)
+        chunks = self._symbols(plan.masks, plan.kinds == KIND_MASKED, counts)
         # One byte more, so that each run's end lies within a byte.
         self._masks = np.zeros(int(counts.sum()) + 1, np.uint8)
         fill(self._masks, chunks)
@@ -184,7 +185,8 @@ class Sequence:
             PackageError: the streams do not fit the runs.
         """
         live = self._live_counts()
-        magnitudes = _Puller(self._lanes.symbols(self._labels.astype(np.uint16), live))
+        used = self._plan.kinds != KIND_EMPTY
+        magnitudes = _Puller(self._symbols(self._plan.magnitudes, used, live))
         left = int(live.sum())
         signs = _Signs(self._coded.signs)
         hidden = 0
@@ -202,6 +204,14 @@ class Sequence:
         elif not hidden and self._lanes.finish().any():
             raise damaged("a rANS lane ends with an impossible state")
         signs.check_end(hidden)
+
+    def _symbols(
+        self, slots: npt.NDArray[np.uint16], used: npt.NDArray[np.bool_], counts: Integers
+    ) -> Iterator[Bytes]:
+        """Symbols of all runs; slot tables, which are large, are made for the classes in use."""
+        places = np.maximum(np.cumsum(used) - 1, 0).astype(np.uint16)
+        tables = slot_tables(slots[used].astype(np.int64))
+        return self._lanes.symbols(places[self._labels], counts, tables)
 
     def _live_counts(self) -> Integers:
         """How many magnitudes each run has."""

@@ -129,23 +129,21 @@ class Lanes:
     Args:
         states: where each lane starts, [lanes].
         words: what the lanes read.
-        tables: the slot tables one behind the other, [tables * SLOTS].
         escapes: the bytes that ESCAPE stands for, in their order; None where it is a symbol as any.
     """
 
-    def __init__(
-        self, states: States, words: Words, tables: States, escapes: Bytes | None = None
-    ) -> None:
+    def __init__(self, states: States, words: Words, escapes: Bytes | None = None) -> None:
         if not states.size or int(states.min()) < LOW:
             raise damaged("a rANS lane starts with an impossible state")
         self._states = states.copy()
         self._words = words
-        self._tables = tables
         self._escapes = escapes
         self._word = self._escape = 0
 
-    def symbols(self, labels: Labels, counts: Integers) -> Iterator[Bytes]:
+    def symbols(self, labels: Labels, counts: Integers, tables: States) -> Iterator[Bytes]:
         """Decode runs of symbols: `counts[i]` of them with table `labels[i]`. Gives them in chunks.
+
+        The slot tables lie one behind the other, [tables * SLOTS].
 
         Raises:
             PackageError: there are too many symbols for the lanes, or too few words.
@@ -166,7 +164,7 @@ class Lanes:
             inside = np.minimum(ends[first : last + 1], end)
             inside = np.diff(inside, prepend=begin)
             offsets = np.repeat(labels[first : last + 1].astype(np.uint32) << PRECISION, inside)
-            yield self._unescaped(self._steps(offsets))
+            yield self._unescaped(self._steps(offsets, tables))
 
     def finish(self) -> Words:
         """What the encoder hid in the lanes: 16 bits each.
@@ -182,7 +180,7 @@ class Lanes:
             raise damaged("a rANS lane ends with an impossible state")
         return (self._states & (LOW - 1)).astype(np.uint16)
 
-    def _steps(self, offsets: States) -> Bytes:
+    def _steps(self, offsets: States, tables: States) -> Bytes:
         """Decode a few steps; `offsets` says where in the tables each symbol's own begins."""
         lanes = self._states.size
         found = np.empty(offsets.size, np.uint32)
@@ -190,10 +188,11 @@ class Lanes:
         for at in range(0, offsets.size, lanes):
             entry, offset = found[at : at + lanes], offsets[at : at + lanes]
             if entry.size == lanes:
-                self._step(self._states, scratch, ends, entry, offset)
+                self._step(self._states, scratch, ends, entry, offset, tables)
             else:  # the last step of all may not need every lane
                 size = entry.size
-                self._step(self._states[:size], scratch[:size], ends[:size], entry, offset)
+                state, rest, last = self._states[:size], scratch[:size], ends[:size]
+                self._step(state, rest, last, entry, offset, tables)
         found >>= _BITS
         return found.astype(np.uint8)  # the low byte
 
@@ -204,11 +203,12 @@ class Lanes:
         ends: npt.NDArray[np.bool_],
         entry: States,
         offset: States,
+        tables: States,
     ) -> None:
         """Decode one symbol in each lane. Arguments in place of `out=`: that alone is a tenth."""
         np.bitwise_and(state, _MASK, scratch)
         np.add(scratch, offset, scratch)
-        self._tables.take(scratch, None, entry, "clip")
+        tables.take(scratch, None, entry, "clip")
         np.right_shift(state, _BITS, state)
         np.bitwise_and(entry, _MASK, scratch)
         np.multiply(state, scratch, state)
@@ -258,8 +258,8 @@ def decode_stream(stored: memoryview, size_bytes: int) -> Iterator[memoryview]:
     if cursor.left() % 2:
         raise damaged("a rANS stream ends in half a word")
     words: Any = np.frombuffer(cursor.take(cursor.left()), "<u2")
-    decoder = Lanes(states, words, table)
-    runs = (np.zeros(1, np.uint16), np.array([size_bytes], np.int64))
+    decoder = Lanes(states, words)
+    runs = (np.zeros(1, np.uint16), np.array([size_bytes], np.int64), table)
     for chunk in decoder.symbols(*runs):
         yield chunk.data
     if decoder.finish().any():
