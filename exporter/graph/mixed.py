@@ -15,13 +15,13 @@ import numpy as np
 from exporter.graph.canonical import SHARING
 from exporter.graph.islands import islands
 from exporter.graph.model import Graph, Operator, Quantization, Tensor
+from exporter.graph.passes.bounded_scales import BOUNDED
 
 FLOAT = np.dtype(np.float32)
 _WEIGHTED = {"Conv", "Gemm"}
 _ARITHMETIC = {"Add", "Mul", "Sub"}
 _TABLES = {"Celu", "Erf", "Mish", "Selu", "Softplus", "Softsign"}
 _INTEGER = {"Elu", "Gelu", "GlobalAveragePool", "ReduceMean", "ReduceSum"} | _TABLES
-_BOUNDED = {"Sigmoid": (1.0 / 256.0, -128), "Softmax": (1.0 / 256.0, -128), "Tanh": (1 / 128.0, 0)}
 _WIDE_BOUNDED = (1.0 / 32768.0, 0)
 _BOUNDARY = {"Dequantize", "Quantize"}
 
@@ -107,8 +107,8 @@ class _Separation:
             plain = all(tensor.quantization is not None for tensor in sources)
             what = "its weights are" if kind in _WEIGHTED else "one of its operands is"
             return "" if plain else f"{what} not quantized"
-        if kind in _BOUNDED:
-            scale = _WIDE_BOUNDED if result.dtype == np.int16 else _BOUNDED[kind]
+        if kind in BOUNDED:
+            scale = _WIDE_BOUNDED if result.dtype == np.int16 else BOUNDED[kind]
             fits = _is(result.quantization, *scale)
             return "" if fits else "its result has another scale than int8 kernels have"
         if kind in SHARING | _INTEGER | {"Resize"}:

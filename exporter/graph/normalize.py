@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 from exporter.errors import UnsupportedError
 from exporter.graph.intake import refusing
 from exporter.graph.passes.batch_norms import batch_norms
+from exporter.graph.passes.bounded_scales import bounded_scales
 from exporter.graph.passes.changes import Changes
 from exporter.graph.passes.clean import clean
 from exporter.graph.passes.dense_layers import dense_layers
@@ -134,6 +135,7 @@ def _quantized(model: ir.Model, changes: Changes) -> None:
     symmetric_weights(model, changes)
     signed_activations(model, changes)
     transposed_input(model, changes)
+    bounded_scales(model, changes)
     quantization_first(model, changes)
     quantization_through(model, changes)
     idle_quantization(model, changes)

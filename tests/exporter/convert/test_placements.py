@@ -28,6 +28,9 @@ def agree(conversion, lsb=0):
     ), conversion.differences
 
 
+BOTH = {IN_ONNX, IN_TFLITE}
+
+
 def left_in_float(conversion):
     return {entry.node for entry in conversion.in_float if not entry.by_design}
 
@@ -328,7 +331,9 @@ def test_parameters_in_integers(tmp_path, kind):
     agree(run(graph, tmp_path, [value("y", None)], inputs=inputs), 1)
 
 
-def test_batch_norm_between_quantizers(tmp_path):
+@pytest.mark.parametrize("requantize", [False, True])
+@pytest.mark.parametrize("activation", [False, True])
+def test_batch_norm_between_quantizers(tmp_path, activation, requantize):
     """ONNX Runtime's quantizer leaves it there, with a scale in integers."""
     graph = Qdq()
     c = graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03)
@@ -342,10 +347,36 @@ def test_batch_norm_between_quantizers(tmp_path):
         )
     ]
     norm = graph.node("BatchNormalization", [c, gamma, *others], "norm")
+    if activation:
+        norm = graph.node("Relu", [norm], "relu")
     graph.quantize(norm, 0.03, name="y")
-    conversion = run(graph, tmp_path, [value("y", None)])
+    conversion = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=requantize))
     agree(conversion, 1)
-    assert {entry.operator for entry in conversion.in_float} == {"Mul", "Add"}
+    in_float = {entry.operator for entry in conversion.in_float}
+    assert in_float - {"Relu"} == (set() if requantize else {"Mul", "Add"})
+    if requantize:
+        ours = next(row for row in conversion.differences if {row.one, row.other} == BOTH)
+        assert ours.differing == 0
+
+
+@pytest.mark.parametrize(
+    ("operator", "scale", "point"),
+    [("Softmax", 0.0037, -128), ("Sigmoid", 0.0038, -128), ("Tanh", 0.0079, 3)],
+)
+def test_results_whose_scale_no_kernel_has(tmp_path, operator, scale, point):
+    graph = Qdq()
+    c = graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03)
+    attributes = {"axis": 1} if operator == "Softmax" else {}
+    graph.quantize(graph.node(operator, [c], "bounded", **attributes), scale, point, name="y")
+    kept = run(graph, tmp_path, [value("y", None)])
+    agree(kept, 1)
+    assert left_in_float(kept) == {"bounded"}
+    moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True))
+    assert left_in_float(moved) == set()
+    (change,) = [one for one in moved.requantized if "the scale that kernels have" in one.what]
+    assert f"in place of {scale:.6g}" in change.detail
+    ours = next(row for row in moved.differences if {row.one, row.other} == BOTH)
+    assert round(ours.max_lsb) <= 1
 
 
 def test_output_that_is_read_inside_as_well(tmp_path):

@@ -1,0 +1,58 @@
+"""Results of Softmax, Sigmoid and Tanh get the scale that int8 kernels have, on request.
+
+A quantizer measures a scale for them as for any activation; kernels have one alone, which covers
+all that the operator can give: 1/256 from 0, or 1/128 around it. As it stands, such an operator is
+computed in float.
+
+Requires: signed_activations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.graph.passes.changes import Changes
+from exporter.graph.qdq import (
+    Parameters,
+    is_dequantize,
+    is_quantize,
+    parameters_of,
+    readers,
+    set_parameters,
+)
+
+BOUNDED = {"Sigmoid": (1.0 / 256.0, -128), "Softmax": (1.0 / 256.0, -128), "Tanh": (1 / 128.0, 0)}
+"""Scale and zero point of the int8 result, by operator."""
+
+
+def bounded_scales(model: ir.Model, changes: Changes) -> bool:
+    """Set the scales that kernels have, where numbers may change; return whether any did."""
+    if not changes.requantize:
+        return False
+    modified = False
+    for node in list(model.graph):
+        if node.op_type not in BOUNDED:
+            continue
+        found = readers(node.outputs[0])
+        if len(found) != 1 or not is_quantize(found[0]) or node.outputs[0].is_graph_output():
+            continue
+        modified |= _set(model.graph, node, found[0], changes)
+    return modified
+
+
+def _set(graph: ir.Graph, node: ir.Node, quantize: ir.Node, changes: Changes) -> bool:
+    integers = quantize.outputs[0]
+    before = parameters_of(quantize)
+    scale, point = BOUNDED[node.op_type]
+    wanted = Parameters(np.array(scale, np.float32), np.array(point, np.int8))
+    users = readers(integers)
+    plain = not integers.is_graph_output() and all(map(is_dequantize, users))
+    if not plain or before.zero_point.dtype != np.int8 or before.same_as(wanted):
+        return False
+    for one in (quantize, *users):
+        set_parameters(graph, one, wanted)
+    detail = f"{scale:.6g} in place of {float(before.scale):.6g}"
+    what = f"results of {node.op_type} get the scale that kernels have"
+    changes.note(what, node.name, detail, exact=False)
+    return True
