@@ -8,20 +8,26 @@ difference over pictures. `ratio` is the bytes of all fp32 parameters over those
 that restores the .tflite byte for byte. Rows of the ladder (8-bit PTQ, 8-bit QAT, pruned, pruned +
 QAT) stand beside the figures of the source, which are ImageNet's and idealised sizes.
 
-Builds lie under build/compression and are taken up where they were left. --quick is ResNet-20 with
-a third of the pictures and fewer epochs.
+Builds lie under build/compression and are taken up where they were left; results are written behind
+every network. --more keeps the rows of the networks and seeds that a run does not measure: each row
+has its own date and kind of machine, the commit is that of the last run. `epochs` are those of the
+baseline, and of everything that starts from it. --quick is ResNet-20 with a third of the pictures
+and fewer epochs.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.results import ROOT, Value, arguments, publish
+from benchmarks.machine import this_machine
+from benchmarks.results import ROOT, Value, arguments, load, publish
 
 BUILDS: Final = ROOT / "build" / "compression"
 EXAMPLE: Final = ROOT / "examples" / "fashion"
@@ -119,32 +125,46 @@ def main() -> None:
     """Build, judge, print, write."""
     parser = arguments(__doc__)
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
-    parser.add_argument("--seeds", type=int, help="how many runs of each network")
+    parser.add_argument("--seed", action="append", type=int, help="all of a network by default")
     parser.add_argument(
         "--no-ladder", action="store_true", help="only the control, PTQ, and the smallest package"
     )
+    parser.add_argument("--more", action="store_true", help="keep the other rows of the results")
     options = parser.parse_args()
-    publish("compression", measure(options), options)
+    rows: list[Row] = list(load("compression", options.out).rows) if options.more else []
+    for measured in measure(options):
+        rows = together(rows, measured)
+        publish("compression", rows, options)
 
 
-def measure(options: argparse.Namespace) -> list[Row]:
-    """All rows."""
+def measure(options: argparse.Namespace) -> Iterator[list[Row]]:
+    """The rows of each network and seed."""
     networks = QUICK if options.quick else NETWORKS
-    chosen = [name for name in options.network or networks if name in networks]
-    rows: list[Row] = []
-    for name in chosen:
+    for name in [name for name in options.network or networks if name in networks]:
         network = networks[name]
         if options.no_ladder:
             network = replace(network, ladder=False)
-        for seed in range(options.seeds or network.seeds):
-            rows += rows_of(name, network, seed, quick=options.quick)
-    return rows
+        for seed in options.seed or range(network.seeds):
+            yield rows_of(name, network, seed, quick=options.quick)
+
+
+def together(rows: list[Row], measured: list[Row]) -> list[Row]:
+    """Rows with new ones in place of those of the same network and seed, in the networks' order."""
+    new = {(row["network"], row["seed"]) for row in measured}
+    kept = [row for row in rows if (row["network"], row["seed"]) not in new]
+    order = list(NETWORKS)
+    return sorted(kept + measured, key=lambda row: (order.index(str(row["network"])), row["seed"]))
 
 
 def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]:
     """The rows of one network and one seed."""
     folder = BUILDS / f"{name}{'-quick' if quick else ''}-{seed}"
-    common: Row = {"network": name, "dataset": dataset_of(network), "seed": seed}
+    common: Row = {
+        "network": name,
+        "dataset": dataset_of(network),
+        "epochs": f"{network.baseline[0]:g} + {network.epochs:g}",
+        "seed": seed,
+    }
     baseline = build(folder / "baseline", network, seed, {"train": fitting(*network.baseline)})
     start = baseline / "stages" / "fp32.safetensors"
     longer = {"train": fitting(network.epochs, network.prune[1])}
@@ -159,7 +179,12 @@ def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]
         rows.append(common | judged(label, directory, network, right))
     if name == "ResNet-50":
         rows = [row | beside(str(row["method"])) for row in rows]
-    return rows
+    machine = this_machine()
+    made: Row = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": ", ".join([machine.cpu, *(machine.features or ())]),
+    }
+    return [row | made for row in rows]
 
 
 def beside(label: str) -> Row:

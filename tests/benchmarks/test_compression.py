@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import compression
-from benchmarks.compression import NETWORKS, QUICK, SOURCE, recipes, row_of
+from benchmarks.compression import NETWORKS, QUICK, SOURCE, recipes, row_of, together
 
 ALL = {**NETWORKS, **{f"{name}, quick": network for name, network in QUICK.items()}}
 
@@ -37,3 +37,20 @@ def test_a_row_is_paired_over_pictures(tmp_path, monkeypatch):
     spread = np.std([1.0] * 4 + [-1.0] + [0.0] * 95, ddof=1)
     assert row["stderr_pt"] == pytest.approx(100 * spread / 10)
     assert (row["ratio"], row["package_bytes"], row["file_bytes"]) == (60, 100, 700)
+
+
+def test_new_rows_take_the_place_of_those_of_the_same_network_and_seed():
+    def rows(*keys):
+        return [{"network": n, "seed": seed, "method": m} for n, seed, m in keys]
+
+    old = rows(("ResNet-20", 0, "old"), ("ResNet-20", 1, "kept"), ("VGG-16", 0, "kept"))
+    new = rows(("ResNet-20", 0, "a"), ("ResNet-20", 0, "b"))
+    expected = rows(
+        ("ResNet-20", 0, "a"),
+        ("ResNet-20", 0, "b"),
+        ("ResNet-20", 1, "kept"),
+        ("VGG-16", 0, "kept"),
+    )
+    assert together(old, new) == expected
+    between = rows(("AlexNet", 0, "a"))
+    assert together(old, between) == [*old[:2], *between, old[2]]
