@@ -85,19 +85,20 @@ NETWORKS: Final[dict[str, Network]] = {
         "fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, ladder=True, sparsity=0.955
     ),
     "ResNet-50": Network(
-        "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True
+        "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True,
+        baseline=(5, 0.1), prune=(4, 0.05), share=(1.5, 0.02), qat=(0.5, 0.003),
     ),
     "AlexNet": Network(
         "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
-        baseline=(6, 0.02), prune=(5, 0.01), share=(2, 0.005),
+        baseline=(4, 0.02), prune=(3, 0.01), share=(1, 0.005), qat=(0.5, 0.002),
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
-        baseline=(4, 0.01), sparsity=0.8, prune=(5, 0.01), share=(2, 0.005), qat=(1, 0.001),
+        baseline=(3, 0.01), sparsity=0.8, prune=(4, 0.01), share=(1.5, 0.005), qat=(0.5, 0.001),
     ),
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
-        sparsity=0.97,
+        baseline=(2, 0.05), sparsity=0.96, prune=(2, 0.03), share=(0.75, 0.02), qat=(0.25, 0.003),
     ),
 }  # fmt: skip
 QUICK: Final = {
