@@ -5,8 +5,9 @@ it is compressed by a recipe of ours (pruned gradually, few levels, QAT), and, a
 control is trained as long as the compression trains. Both are judged on all 10,000 test pictures:
 `accuracy_drop_pt` is control minus compressed, `stderr_pt` the standard error of that paired
 difference over pictures. `ratio` is the bytes of all fp32 parameters over those of the .ewp package
-that restores the .tflite byte for byte. Rows of the ladder (8-bit PTQ, 8-bit QAT, pruned, pruned +
-QAT) stand beside the figures of the source, which are ImageNet's and idealised sizes.
+that restores the .tflite byte for byte; `estimate_ratio` is the size that training showed last over
+that package's. Rows of the ladder (8-bit PTQ, 8-bit QAT, pruned, pruned + QAT) stand beside the
+figures of the source, which are ImageNet's and idealised sizes.
 
 Builds lie under build/compression and are taken up where they were left; results are written behind
 every network. --more keeps the rows of the networks and seeds that a run does not measure: each row
@@ -18,6 +19,7 @@ and fewer epochs.
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -293,7 +295,15 @@ def row_of(label: str, directory: Path, suffix: str, right: np.ndarray, control:
         "file_bytes": file.stat().st_size,
         "package_bytes": size,
         "ratio": None if same or size is None else fp32_bytes / size,
+        "estimate_ratio": None if same or size is None else estimated(directory, size),
     }
+
+
+def estimated(directory: Path, package_bytes: int) -> float | None:
+    """The last size that was shown while training, over the package's; None where none was."""
+    with (directory / "training.csv").open(encoding="utf-8", newline="") as file:
+        sizes = [row["coded_bytes"] for row in csv.DictReader(file) if row["coded_bytes"]]
+    return int(sizes[-1]) / package_bytes if sizes else None
 
 
 def parameter_bytes(directory: Path) -> int:

@@ -27,6 +27,7 @@ def test_a_row_is_paired_over_pictures(tmp_path, monkeypatch):
     monkeypatch.setattr(compression, "zeros", lambda _: 0.9)
     (tmp_path / "net.int8.tflite").write_bytes(bytes(700))
     (tmp_path / "net.int8.tflite.ewp").write_bytes(bytes(100))
+    (tmp_path / "training.csv").write_text("stage,coded_bytes\nprune,300\nshare,99\nqat,\n")
     control = np.array([True] * 90 + [False] * 10)
     right = control.copy()
     right[:4] = False  # four lost, one won
@@ -37,6 +38,7 @@ def test_a_row_is_paired_over_pictures(tmp_path, monkeypatch):
     spread = np.std([1.0] * 4 + [-1.0] + [0.0] * 95, ddof=1)
     assert row["stderr_pt"] == pytest.approx(100 * spread / 10)
     assert (row["ratio"], row["package_bytes"], row["file_bytes"]) == (60, 100, 700)
+    assert row["estimate_ratio"] == pytest.approx(0.99)
 
 
 def test_new_rows_take_the_place_of_those_of_the_same_network_and_seed():
