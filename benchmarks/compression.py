@@ -53,6 +53,7 @@ class Network:
         baseline: epochs and learning rate of the baseline.
         sparsity: pruned to this.
         prune, share, qat: epochs and learning rates of the three stretches.
+        optimizer: of all stretches.
         step: of the levels, in units of a layer's root mean square.
         exempt: layers that keep all their weights.
         seeds: how many runs.
@@ -70,6 +71,7 @@ class Network:
     prune: tuple[float, float] = (5, 0.05)
     share: tuple[float, float] = (2, 0.02)
     qat: tuple[float, float] = (1, 0.003)
+    optimizer: str = "sgd"
     step: float = 0.35
     exempt: tuple[str, ...] = ("conv1",)
     seeds: int = 1
@@ -79,6 +81,10 @@ class Network:
     def epochs(self) -> float:
         """What compression trains, and the control as well."""
         return self.prune[0] + self.share[0] + self.qat[0]
+
+    def fit(self, epochs: float, lr: float) -> dict[str, Any]:
+        """A stretch of training as a recipe has it."""
+        return {"epochs": epochs, "lr": lr, "optimizer": self.optimizer}
 
 
 TEN: Final = {"num_classes": 10}
@@ -92,7 +98,7 @@ NETWORKS: Final[dict[str, Network]] = {
     ),
     "AlexNet": Network(
         "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
-        baseline=(4, 0.02), prune=(3, 0.01), share=(1, 0.005), qat=(0.5, 0.002),
+        baseline=(4, 3e-4), prune=(3, 3e-4), share=(1, 1e-4), qat=(0.5, 3e-5), optimizer="adamw",
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
@@ -100,7 +106,7 @@ NETWORKS: Final[dict[str, Network]] = {
     ),
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
-        baseline=(2, 0.05), sparsity=0.96, prune=(2, 0.03), share=(0.75, 0.02), qat=(0.25, 0.003),
+        baseline=(2, 0.01), sparsity=0.96, prune=(2, 0.01), share=(0.75, 0.005), qat=(0.25, 0.001),
     ),
 }  # fmt: skip
 QUICK: Final = {
@@ -168,9 +174,9 @@ def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]
         "epochs": f"{network.baseline[0]:g} + {network.epochs:g}",
         "seed": seed,
     }
-    baseline = build(folder / "baseline", network, seed, {"train": fitting(*network.baseline)})
+    baseline = build(folder / "baseline", network, seed, {"train": network.fit(*network.baseline)})
     start = baseline / "stages" / "fp32.safetensors"
-    longer = {"train": fitting(network.epochs, network.prune[1])}
+    longer = {"train": network.fit(network.epochs, network.prune[1])}
     control = build(folder / "control", network, seed, longer, start)
     right = correct(control, network, "fp32.tflite")
     rows = [
@@ -199,9 +205,9 @@ def beside(label: str) -> Row:
 def recipes(network: Network) -> dict[str, dict[str, Any]]:
     """What is trained from the baseline, each as long as the control."""
     exempt = {"exempt": list(network.exempt)}
-    prune = fitting(*network.prune) | exempt
-    share = fitting(*network.share) | {"step": network.step}
-    qat = {"epochs": network.qat[0], "lr": network.qat[1]}
+    prune = network.fit(*network.prune) | exempt
+    share = network.fit(*network.share) | {"step": network.step}
+    qat = network.fit(*network.qat)
     final = f"pruned {100 * network.sparsity:g} %, few levels, QAT"
     whole = {
         final: {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
@@ -210,19 +216,14 @@ def recipes(network: Network) -> dict[str, dict[str, Any]]:
         return whole
     return whole | {
         "8-bit QAT": {
-            "train": fitting(network.epochs - network.qat[0], network.prune[1]),
+            "train": network.fit(network.epochs - network.qat[0], network.prune[1]),
             "quantize": qat,
         },
         "pruned 90 %": {
-            "prune": fitting(network.epochs, network.prune[1]) | exempt | {"sparsity": 0.9}
+            "prune": network.fit(network.epochs, network.prune[1]) | exempt | {"sparsity": 0.9}
         },
         "pruned 90 % + QAT": {"prune": prune | {"sparsity": 0.9}, "share": share, "quantize": qat},
     }
-
-
-def fitting(epochs: float, lr: float) -> dict[str, float]:
-    """A stretch of training as a recipe has it."""
-    return {"epochs": epochs, "lr": lr}
 
 
 def build(
