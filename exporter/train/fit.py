@@ -204,7 +204,8 @@ class _Loop:
         inputs, targets = inputs.to(device), targets.to(device)
         taught = None
         if self.teacher is not None:
-            taught = self.teacher(self.order.indices.popleft(), inputs)
+            with self.accelerator.autocast():
+                taught = self.teacher(self.order.indices.popleft(), inputs)
         else:
             self.order.indices.popleft()
         self.stepper.zero_grad()

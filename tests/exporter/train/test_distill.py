@@ -65,6 +65,16 @@ def test_a_student_comes_to_its_teacher():
     assert agreement.mean() > 0.95
 
 
+def test_the_teacher_computes_in_the_precision_of_the_training():
+    seen = []
+    master = teacher()
+    master._module.register_forward_hook(lambda module, inputs, outputs: seen.append(outputs.dtype))
+    for precision in ("bf16", "fp32"):
+        settings = FitSettings(1, 0.1, batch_size=32, precision=precision)
+        fit(student(), data(), settings, to_model=same, teacher=master)
+    assert seen == [torch.bfloat16, torch.float32]
+
+
 def test_kept_outputs_are_those_of_the_teacher(tmp_path):
     path = tmp_path / "outputs.f32"
     live, cached = teacher(), teacher(cache=(path, 32))
