@@ -56,6 +56,7 @@ class Network:
         optimizer: of all stretches.
         step: of the levels, in units of a layer's root mean square.
         exempt: layers that keep all their weights.
+        distill: whether what is compressed learns the control's outputs beside the labels.
         seeds: how many runs.
         ladder: whether the rows in between are measured too.
     """
@@ -74,6 +75,7 @@ class Network:
     optimizer: str = "sgd"
     step: float = 0.35
     exempt: tuple[str, ...] = ("conv1",)
+    distill: bool = False
     seeds: int = 1
     ladder: bool = False
 
@@ -90,19 +92,20 @@ class Network:
 TEN: Final = {"num_classes": 10}
 NETWORKS: Final[dict[str, Network]] = {
     "ResNet-20": Network(
-        "fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, ladder=True, sparsity=0.955
+        "fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, sparsity=0.954, distill=True
     ),
     "ResNet-50": Network(
         "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True,
-        baseline=(5, 0.1), prune=(4, 0.05), share=(1.5, 0.02), qat=(0.5, 0.003),
+        baseline=(4, 0.1), prune=(3, 0.05), share=(1, 0.02), qat=(0.5, 0.003),
     ),
     "AlexNet": Network(
         "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
-        baseline=(4, 3e-4), prune=(3, 3e-4), share=(1, 1e-4), qat=(0.5, 3e-5), optimizer="adamw",
+        baseline=(3, 3e-4), prune=(2.5, 3e-4), share=(0.75, 1e-4), qat=(0.25, 3e-5),
+        optimizer="adamw",
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
-        baseline=(3, 0.01), sparsity=0.8, prune=(4, 0.01), share=(1.5, 0.005), qat=(0.5, 0.001),
+        baseline=(2, 0.01), sparsity=0.8, prune=(2.75, 0.01), share=(1, 0.005), qat=(0.25, 0.001),
     ),
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
@@ -114,6 +117,7 @@ QUICK: Final = {
         NETWORKS["ResNet-20"],
         fewer=True,
         seeds=1,
+        ladder=True,
         baseline=(4, 0.1),
         prune=(3, 0.05),
         share=(1, 0.02),
@@ -183,7 +187,7 @@ def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]
         common | row_of("fp32, trained longer (control)", control, "fp32.tflite", right, right),
         common | judged("8-bit PTQ", control, network, right),
     ]
-    for label, sections in recipes(network).items():
+    for label, sections in recipes(network, control / "stages" / "fp32.safetensors").items():
         directory = build(folder / label.replace(" ", "-"), network, seed, sections, start)
         rows.append(common | judged(label, directory, network, right))
     if name == "ResNet-50":
@@ -202,16 +206,22 @@ def beside(label: str) -> Row:
     return {"source_mb": size_mb, "source_drop_pt": drop_pt}
 
 
-def recipes(network: Network) -> dict[str, dict[str, Any]]:
-    """What is trained from the baseline, each as long as the control."""
+def recipes(network: Network, control: Path) -> dict[str, dict[str, Any]]:
+    """What is trained from the baseline, each as long as the control, whose weights may teach."""
     exempt = {"exempt": list(network.exempt)}
     prune = network.fit(*network.prune) | exempt
     share = network.fit(*network.share) | {"step": network.step}
     qat = network.fit(*network.qat)
     final = f"pruned {100 * network.sparsity:g} %, few levels, QAT"
-    whole = {
-        final: {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
-    }
+    sections = {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
+    if network.distill:
+        final += ", distilled"
+        sections["distill"] = {
+            "factory": network.factory,
+            "arguments": network.arguments,
+            "weights": str(control),
+        }
+    whole = {final: sections}
     if not network.ladder:
         return whole
     return whole | {
