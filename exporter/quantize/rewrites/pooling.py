@@ -1,10 +1,12 @@
-"""Average pooling → mean, or a depthwise convolution of equal weights.
+"""Average pooling → mean, a depthwise convolution of equal weights, repeated values.
 
 Both runtimes compute a convolution alike, and an average pooling not (facts: 12 % of values differ
 at 2x2); the convolution is also the faster one.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 from torch.fx import GraphModule, Node
@@ -30,7 +32,7 @@ def _pair(value: object) -> tuple[int, int]:
 
 
 def _adaptive(graph_module: GraphModule, node: Node) -> int:
-    """To 1x1: a mean. To its own size: nothing. To a divisor: average pooling."""
+    """To 1x1: a mean. Equal windows: average pooling. To a multiple: repeated values."""
     source = node.args[0]
     size, target = shape_of(source)[2:], _pair(node.args[1])
     if target == size:
@@ -40,12 +42,33 @@ def _adaptive(graph_module: GraphModule, node: Node) -> int:
         mean = insert(graph_module, node, ATEN.mean.dim, source, [2, 3], True, shape=shape_of(node))
         remove(graph_module, node, mean)
         return 1
-    if any(have % want for have, want in zip(size, target, strict=True)):
+    windows = [_window(have, want) for have, want in zip(size, target, strict=True)]
+    equal = [one for one in windows if one is not None]
+    if len(equal) < len(windows):
         return 0
-    kernel = [have // want for have, want in zip(size, target, strict=True)]
-    pooled = _equal_weights(graph_module, node, source, kernel, kernel, [0, 0])
-    remove(graph_module, node, pooled)
+    kernel, stride = map(list, zip(*equal, strict=True))
+    result = source
+    if kernel != [1, 1]:
+        result = _equal_weights(graph_module, node, source, kernel, stride, [0, 0])
+    if shape_of(result) != shape_of(node):
+        whole = list(target)
+        resize = ATEN.upsample_nearest2d.vec
+        result = insert(graph_module, node, resize, result, whole, None, shape=shape_of(node))
+    remove(graph_module, node, result)
     return 1
+
+
+def _window(have: int, want: int) -> tuple[int, int] | None:
+    """Size and stride of an axis' windows; (1, 1) where values repeat; None where sizes differ.
+
+    Window i of `want` reaches from floor(i * have / want) to ceil((i + 1) * have / want).
+    """
+    if want % have == 0:
+        return 1, 1
+    begins = [i * have // want for i in range(want)]
+    sizes = {-(-(i + 1) * have // want) - begin for i, begin in enumerate(begins)}
+    strides = {after - begin for begin, after in pairwise(begins)} or {have}
+    return (sizes.pop(), strides.pop()) if len(sizes) == len(strides) == 1 else None
 
 
 def _average(graph_module: GraphModule, node: Node) -> int:
@@ -95,9 +118,14 @@ def _equal_weights(
     padding: list[int],
     divisor: int | None = None,
 ) -> Node:
-    channels = shape_of(source)[1]
+    batch, channels, *size = shape_of(source)
+    sides = [
+        (have + 2 * margin - window) // step + 1
+        for have, margin, window, step in zip(size, padding, kernel, stride, strict=True)
+    ]
     share = 1.0 / (kernel[0] * kernel[1] if divisor is None else divisor)
     ones = torch.full((channels, 1, *kernel), share)
     weight = add_parameter(graph_module, f"{node.name}_weight", ones, node, trains=False)
     arguments = (source, weight, None, stride, padding, [1, 1], channels)
-    return insert(graph_module, node, ATEN.conv2d.default, *arguments, shape=shape_of(node))
+    shape = (batch, channels, *sides)
+    return insert(graph_module, node, ATEN.conv2d.default, *arguments, shape=shape)

@@ -79,6 +79,8 @@ LAYERS = {
     "pixel shuffle and back": nn.Sequential(nn.PixelShuffle(2), nn.PixelUnshuffle(2)),
     "channel shuffle": nn.ChannelShuffle(4),
     "adaptive": nn.AdaptiveAvgPool2d((3, 4)),
+    "adaptive, windows that overlap, repeated rows": nn.AdaptiveAvgPool2d((18, 11)),
+    "adaptive from one pixel": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(7)),
 }
 
 
