@@ -123,6 +123,7 @@ QUICK: Final = {
         share=(1, 0.02),
     )
 }
+BATCH: Final = 16  # pictures that a shipped file is given at once; it names them as it does alone
 STATISTICS: Final = ("running_mean", "running_var", "num_batches_tracked")
 SOURCE: Final = {
     "fp32": (97.8, None),
@@ -178,7 +179,8 @@ def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]
         "epochs": f"{network.baseline[0]:g} + {network.epochs:g}",
         "seed": seed,
     }
-    baseline = build(folder / "baseline", network, seed, {"train": network.fit(*network.baseline)})
+    shorter = {"train": network.fit(*network.baseline)}
+    baseline = build(folder / "baseline", network, seed, shorter, until="train")
     start = baseline / "stages" / "fp32.safetensors"
     longer = {"train": network.fit(network.epochs, network.prune[1])}
     control = build(folder / "control", network, seed, longer, start)
@@ -242,6 +244,7 @@ def build(
     seed: int,
     sections: dict[str, Any],
     start: Path | None = None,
+    until: str | None = None,
 ) -> Path:
     """Run a recipe, or take up what is left of it; returns the build directory."""
     from exporter.pipeline import build as run
@@ -269,7 +272,7 @@ def build(
     }
     recipe = validate(document | sections, Recipe, Path("benchmarks/compression.py"))
     print(f"== {directory.relative_to(BUILDS)}", flush=True)
-    run(recipe, EXAMPLE, directory, resume=True, reporter=Bars(console()))
+    run(recipe, EXAMPLE, directory, resume=True, reporter=Bars(console()), until=until)
     return directory
 
 
@@ -343,18 +346,15 @@ def correct(directory: Path, network: Network, suffix: str) -> np.ndarray:
     """For each test picture, whether the shipped file names its class: bool [N]."""
     from exporter.recipe import resolve
     from runtimes.backend import open_model
+    from runtimes.smoke import feed
 
     frames, labels = resolve(f"fashion:test{network.pictures}", EXAMPLE)().tensors
     backend = open_model(directory / f"net.{suffix}")
-    named = []
     try:
-        for frame in frames.numpy():
-            backend.set_inputs([frame[None]])
-            backend.invoke()
-            named.append(int(np.argmax(backend.get_outputs()[0])))
+        (outputs,) = feed(backend, [frames.numpy()], BATCH)
     finally:
         backend.close()
-    right: np.ndarray = np.asarray(named) == labels.numpy()
+    right: np.ndarray = outputs.argmax(1) == labels.numpy()
     return right
 
 

@@ -91,8 +91,12 @@ def build(
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
+    until: str | None = None,
 ) -> Built | None:
-    """Build what a recipe says; `folder` is where its modules are. See `run_recipe`."""
+    """Build what a recipe says; `folder` is where its modules are. See `run_recipe`.
+
+    `until` names the last stage that is run, such as "train"; nothing is built then.
+    """
     budget = None if recipe.budget is None else load_budget(recipe.budget)
     directory.mkdir(parents=True, exist_ok=True)
     team = Team.launched()
@@ -103,8 +107,8 @@ def build(
     _warn_of_slow_training(context)
     check_network(context)
     check_layers(context)
-    figures = _run_stages(context, Journal(directory, resume=resume))
-    if not team.main:
+    figures = _run_stages(context, Journal(directory, resume=resume), until)
+    if not team.main or until is not None:
         return None
     if recipe.data.test is not None:
         _accuracy(context, figures, Journal(directory, resume=True), resume=resume)
@@ -159,7 +163,7 @@ def _training(name: str, run: Callable[[Context], Figures], *written: Path | str
     return Stage(name, (name, "loop", "distill", *more), run, files, trains=True)
 
 
-def _run_stages(context: Context, journal: Journal) -> dict[str, Figures]:
+def _run_stages(context: Context, journal: Journal, until: str | None) -> dict[str, Figures]:
     """Run each stage that is not finished; a stage's key takes in all stages before it.
 
     All processes of a team train; the main one decides what is finished, and does the rest.
@@ -182,6 +186,8 @@ def _run_stages(context: Context, journal: Journal) -> dict[str, Figures]:
         context.accuracy = entry.figures.get("accuracy", context.accuracy)
         # What was written counts too: ONNX Runtime's .ort files differ from run to run.
         key = key_of(key, entry.files)
+        if stage.name == until:
+            break
     context.team.part()
     return figures
 

@@ -34,6 +34,8 @@ from exporter.verify.parity import as_reals, run_artifact, top1
 
 TOP1 = "top-1"
 CHUNK_BYTES = 128 * 2**20
+BATCH_BYTES = 2**18
+LARGEST_BATCH = 32
 RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT", "ort": "ONNX Runtime"}
 STAGE_TITLES = {
     "train": "fp32",
@@ -125,9 +127,10 @@ def _judge_all(context: Context, manifest: Manifest) -> dict[str, Answers]:
         chunk = Path(folder) / "chunk.npz"
         for inputs, targets in _chunks(context):
             save_npz(chunk, {"input.0": inputs})
+            batch = batch_of(inputs)
             for artifact in manifest.artifacts:
                 path = context.directory / artifact.path
-                outputs, _ = run_artifact(session, path, artifact, chunk)
+                outputs, _ = run_artifact(session, path, artifact, chunk, batch=batch)
                 reals = tuple(torch.from_numpy(array) for array in as_reals(outputs, artifact))
                 given = reals if len(reals) > 1 else reals[0]
                 scores[artifact.name].append(score(given, torch.from_numpy(targets)).numpy())
@@ -138,6 +141,11 @@ def _judge_all(context: Context, manifest: Manifest) -> dict[str, Answers]:
         name: Answers(np.concatenate(parts), np.concatenate(classes[name]) if classifies else None)
         for name, parts in scores.items()
     }
+
+
+def batch_of(inputs: np.ndarray) -> int:
+    """How many samples of [N, ...] go in at once: what values between layers take stays bounded."""
+    return max(1, min(LARGEST_BATCH, BATCH_BYTES * len(inputs) // inputs.nbytes))
 
 
 def _chunks(context: Context) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -46,9 +46,11 @@ def routes(activations: Activations) -> tuple[Route, ...]:
     return ROUTES if activations == "int8" else WIDE_ROUTES
 
 
-def feeding_of(artifact: Artifact) -> Feeding:
-    """How samples go into an artifact."""
+def feeding_of(artifact: Artifact, batch: int | None = None) -> Feeding:
+    """How samples go into an artifact; a batch only where it takes any."""
+    takes_any = all(tensor.shape[:1] == (None,) for tensor in artifact.inputs)
     return Feeding(
+        batch=batch if takes_any else None,
         input_layouts=tuple(tensor.layout for tensor in artifact.inputs),
         output_layouts=tuple(tensor.layout for tensor in artifact.outputs),
     )
@@ -62,8 +64,19 @@ def run_artifact(
     delegate: str = "default",
     *,
     timeout_s: float = FEED_TIMEOUT_S,
+    batch: int | None = None,
 ) -> tuple[list[Array], str]:
-    """The outputs of a file over all samples in canonical form, and which delegate ran it."""
+    """The outputs of a file over all samples in canonical form, and which delegate ran it.
+
+    Args:
+        session: the device.
+        path: of the file.
+        artifact: what the manifest says of it.
+        inputs: the samples, as golden inputs are stored.
+        delegate: "none" leaves XNNPACK out.
+        timeout_s: for all samples.
+        batch: how many samples go in at once, where the file takes any; None is its own.
+    """
     with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
         outputs = Path(folder) / "outputs.npz"
         report = session.run(
@@ -71,7 +84,7 @@ def run_artifact(
             inputs,
             outputs=outputs,
             delegate=delegate,
-            feeding=feeding_of(artifact),
+            feeding=feeding_of(artifact, batch),
             timeout_s=timeout_s,
         )
         arrays = load_arrays(str(outputs))

@@ -7,8 +7,14 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from tiny import edgewright, write_recipe
+
+from devices.session import open_device
+from exporter.build import GOLDEN, MANIFEST, Manifest, load_json
+from exporter.stages.judge import batch_of
+from exporter.verify.parity import feeding_of, run_artifact
 
 
 def test_everything_is_built_and_accounted_for(tiny_build):
@@ -30,6 +36,32 @@ def test_everything_is_built_and_accounted_for(tiny_build):
     assert "int8 · TFLite" in shown
     assert "report.html" in shown
     assert not list(directory.rglob("*.part"))
+
+
+def test_a_batch_gives_what_single_samples_give(tiny_build):
+    directory = tiny_build[0] / "build" / "tiny"
+    manifest = load_json(directory / MANIFEST, Manifest)
+    with open_device("local") as session:
+        for artifact in manifest.artifacts:
+            path, golden = directory / artifact.path, directory / GOLDEN
+            alone, _ = run_artifact(session, path, artifact, golden)
+            together, _ = run_artifact(session, path, artifact, golden, batch=5)
+            close = np.array_equal if artifact.precision == "int8" else np.allclose
+            assert close(*alone, *together), artifact.name
+
+
+def test_only_a_file_that_takes_any_batch_gets_one(tiny_build):
+    manifest = load_json(tiny_build[0] / "build" / "tiny" / MANIFEST, Manifest)
+    artifact = manifest.artifacts[0]
+    assert feeding_of(artifact, 5).batch == 5
+    (tensor,) = artifact.inputs
+    fixed = tensor.model_copy(update={"shape": (1, *tensor.shape[1:])})
+    assert feeding_of(artifact.model_copy(update={"inputs": (fixed,)}), 5).batch is None
+
+
+@pytest.mark.parametrize(("side", "batch"), [(28, 32), (224, 1), (64, 21)])
+def test_large_samples_go_in_fewer_at_once(side, batch):
+    assert batch_of(np.zeros((40, side, side, 3), np.uint8)) == batch
 
 
 def test_resume_redoes_only_what_is_missing(tiny_build):
