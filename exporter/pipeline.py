@@ -17,6 +17,7 @@ from exporter.build import (
     sha256_of,
 )
 from exporter.contents import RECIPE
+from exporter.errors import RecipeError
 from exporter.fit_recipe import TELLING
 from exporter.gate import Budget, Verdict, check, load_budget
 from exporter.history import HISTORY, History
@@ -63,6 +64,7 @@ def run_recipe(
     *,
     resume: bool = False,
     reporter: Reporter | None = None,
+    until: str | None = None,
 ) -> Built | None:
     """Build everything that a recipe asks for.
 
@@ -72,16 +74,19 @@ def run_recipe(
         resume: take stages that are finished from the run before, and go on inside the one that
             was interrupted.
         reporter: told of the progress.
+        until: the last stage that is run, such as "prune"; all of them by default.
 
     Returns:
-        What was built; None in a process that a launcher started to help with the training.
+        What was built; None in a process that a launcher started to help with the training, and of
+        a run that ends behind a stage.
 
     Raises:
         EdgewrightError: with what was expected, found and to do.
     """
     recipe = load_recipe(path)
     target = directory if directory is not None else Path("build") / recipe.name
-    return build(recipe, path.resolve().parent, target, resume=resume, reporter=reporter)
+    folder = path.resolve().parent
+    return build(recipe, folder, target, resume=resume, reporter=reporter, until=until)
 
 
 def build(
@@ -93,10 +98,7 @@ def build(
     reporter: Reporter | None = None,
     until: str | None = None,
 ) -> Built | None:
-    """Build what a recipe says; `folder` is where its modules are. See `run_recipe`.
-
-    `until` names the last stage that is run, such as "train"; nothing is built then.
-    """
+    """Build what a recipe says; `folder` is where its modules are. See `run_recipe`."""
     budget = None if recipe.budget is None else load_budget(recipe.budget)
     directory.mkdir(parents=True, exist_ok=True)
     team = Team.launched()
@@ -104,6 +106,7 @@ def build(
     context = Context(recipe, folder, directory, shown, team, resume)
     if team.main and not resume:
         (directory / TRAINING_LOG).unlink(missing_ok=True)
+    _check_last_stage(context, until)
     _warn_of_slow_training(context)
     check_network(context)
     check_layers(context)
@@ -116,6 +119,17 @@ def build(
     _report(context, verdict)
     _remember(directory, verdict)
     return Built(directory, verdict)
+
+
+def _check_last_stage(context: Context, until: str | None) -> None:
+    names = [stage.name for stage in stages_of(context)]
+    if until is not None and until not in names:
+        raise RecipeError(
+            "the run cannot end behind a stage that it does not have",
+            expected=", ".join(names),
+            found=until,
+            remedy="name one of them",
+        )
 
 
 def _warn_of_slow_training(context: Context) -> None:

@@ -24,14 +24,17 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="a recipe.toml")],
     out: Annotated[Path | None, typer.Option(help="the build directory; build/NAME")] = None,
     resume: Annotated[bool, typer.Option(help="take finished stages from the run before")] = False,
+    until: Annotated[
+        str | None, typer.Option(help="the last stage to run, such as prune; all by default")
+    ] = None,
 ) -> None:
     """Build everything that a recipe asks for."""
     from exporter.pipeline import run_recipe
     from exporter.progress import Bars
     from exporter.terminal import console, print_built
 
-    built = run_recipe(recipe, out, resume=resume, reporter=Bars(console()))
-    if built is None:  # a process that helped to train; the main one goes on
+    built = run_recipe(recipe, out, resume=resume, reporter=Bars(console()), until=until)
+    if built is None:  # it ended behind a stage, or helped to train while the main process goes on
         return
     print_built(built)
     exit_on(built.verdict is None or built.verdict.passed)

@@ -107,8 +107,6 @@ lr = 0.05
 def test_the_table_of_the_command_prunes(tmp_path, monkeypatch, runtime):
     import stages_only
 
-    from exporter import pipeline
-
     path = stages_only.write(tmp_path)
     plain = path.read_text()
     table = tmp_path / "times.json"
@@ -129,7 +127,6 @@ def test_the_table_of_the_command_prunes(tmp_path, monkeypatch, runtime):
     rows = [r.model_copy(update={"ms": float(r.outputs * r.inputs)}) for r in times.rows]
     table.write_text(times.model_copy(update={"rows": tuple(rows)}).model_dump_json())
     path.write_text(plain + RECIPE.format(target=0.6 * times.network_ms))
-    monkeypatch.setattr(pipeline, "stages_of", pipeline.stages_of)
     stages_only.run_stages(tmp_path / "out", resume=False)
     widths = json.loads((tmp_path / "out" / "stages" / "narrowed.json").read_text())
     assert widths["attributes"]["3"] == {"out_channels": 8}

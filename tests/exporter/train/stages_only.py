@@ -108,27 +108,10 @@ def write(folder: Path, *, data: str = "data", dropout: float = 0.2, loop: str =
 
 
 def run_stages(directory: Path, *, resume: bool) -> None:
-    """The stages that train, but for QAT; the journal and the keys are a build's own."""
-    from exporter import pipeline
-    from exporter.journal import Journal
-    from exporter.progress import Silent
-    from exporter.recipe import load_recipe
-    from exporter.stages.context import Context
-    from exporter.train import Team
+    """The stages that train, but for QAT."""
+    from exporter.pipeline import run_recipe
 
-    of_a_build = pipeline.stages_of
-    pipeline.stages_of = lambda context: [
-        stage
-        for stage in of_a_build(context)
-        if stage.name in {"train", "channels", "prune", "share"}
-    ]
-    recipe_path = directory.parent.resolve() / "recipe.toml"
-    recipe = load_recipe(recipe_path)
-    directory.mkdir(parents=True, exist_ok=True)
-    context = Context(
-        recipe, recipe_path.parent, directory, Silent(), Team.launched(), resume=resume
-    )
-    pipeline._run_stages(context, Journal(directory, resume=resume))
+    run_recipe(directory.parent / "recipe.toml", directory, resume=resume, until="share")
 
 
 def main() -> None:

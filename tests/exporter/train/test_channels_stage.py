@@ -9,8 +9,8 @@ import stages_only
 import torch
 from safetensors.torch import load_file
 
-from exporter import pipeline
 from exporter.errors import RecipeError
+from exporter.pipeline import run_recipe
 from exporter.progress import Silent
 from exporter.recipe import load_recipe
 from exporter.stages.channels import bare_module
@@ -33,18 +33,11 @@ def recipe(folder, channels=CHANNELS):
     return path
 
 
-def run_stages(directory, *, resume):
-    """As that module does in a process of its own; what it replaces comes back."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "stages_of", pipeline.stages_of)
-        stages_only.run_stages(directory, resume=resume)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("channels")
     path = recipe(folder)
-    run_stages(folder / "out", resume=False)
+    stages_only.run_stages(folder / "out", resume=False)
     return path, folder / "out"
 
 
@@ -77,9 +70,22 @@ def test_a_resume_takes_the_same_network_up(trained):
     for name in ("pruned", "shared"):
         (out / "stages" / f"{name}.safetensors").unlink()
     written = (out / "stages" / "narrowed.safetensors").stat().st_mtime_ns
-    run_stages(out, resume=True)
+    stages_only.run_stages(out, resume=True)
     assert (out / "stages" / "narrowed.safetensors").stat().st_mtime_ns == written
     assert (out / "stages" / "shared.safetensors").read_bytes() == before
+
+
+def test_a_run_ends_where_it_was_asked_to(trained):
+    _, out = trained
+    stages = json.loads((out / ".stages.json").read_text())["stages"]
+    assert list(stages) == ["train", "channels", "prune", "share"]
+    assert not list(out.glob("tiny.*"))
+
+
+def test_a_stage_that_the_run_does_not_have_is_no_end(trained):
+    path, out = trained
+    with pytest.raises(RecipeError, match=r"channels, prune, share, quantize.*\n.*found: +disti"):
+        run_recipe(path, out, until="distil")
 
 
 def test_the_widths_are_beside_the_weights(trained):

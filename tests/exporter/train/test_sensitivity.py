@@ -11,7 +11,6 @@ import stages_only
 import torch
 from torch import nn
 
-from exporter import pipeline
 from exporter.compress.proposal import Option, Setting, exchange, hull
 from exporter.compress.sensitivity import measure, prunable, scan
 from exporter.errors import RecipeError
@@ -107,9 +106,7 @@ def test_the_proposal_is_pasted_and_trained(trained, tmp_path):
     path.write_text(path.read_text() + text)
     document = tomllib.loads(path.read_text())
     assert document["prune"]["layers"].keys() == document["share"]["layers"].keys()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "stages_of", pipeline.stages_of)
-        stages_only.run_stages(tmp_path / "out", resume=False)
+    stages_only.run_stages(tmp_path / "out", resume=False)
     state = load_tensors(tmp_path / "out" / "stages" / "shared.safetensors")
     for name, setting in found.proposal.layers.items():
         mask = state[f"mask.{name}.weight"]
