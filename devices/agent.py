@@ -50,7 +50,7 @@ def read_answer(result: Result, report: type[Report], program: str) -> Report:
         CrashError: the process died by a signal.
         AgentError: its answer is none.
     """
-    _check_for_a_crash(result)
+    check_for_a_crash(result, "the agent")
     try:
         answer = json.loads(result.stdout)
         version = answer["schema_version"]
@@ -77,12 +77,17 @@ def read_answer(result: Result, report: type[Report], program: str) -> Report:
     )
 
 
-def _check_for_a_crash(result: Result) -> None:
+def check_for_a_crash(result: Result, program: str) -> None:
+    """Raise what killed a process, if a signal did.
+
+    Raises:
+        CrashError: the process died by a signal, which is named.
+    """
     number = _signal(result.returncode)
     if number is not None:
         name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
         raise CrashError(
-            f"the agent was killed by {name} (signal {number})",
+            f"{program} was killed by {name} (signal {number})",
             expected="an answer",
             found=_tail(result.stderr),
             remedy=_SIGNAL_REMEDIES.get(name, "try the file in another interpreter"),

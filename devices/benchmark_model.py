@@ -1,6 +1,9 @@
 """TFLite's own benchmark_model as a runner: the user's program, its text parsed.
 
-It prints statistics and no samples: what it does not tell is bounded from above, and noted.
+It prints statistics and no samples: what it does not tell is bounded from above, and noted. What it
+prints has changed over the years; the forms known here are those of TensorFlow's
+lite/tools/benchmark/benchmark_model.cc, core/util/stats_calculator.cc and
+lite/profiling/profile_summary_formatter.cc since 2018.
 https://www.tensorflow.org/lite/performance/measurement
 """
 
@@ -10,8 +13,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from devices.agent import check_for_a_crash
 from devices.cargo import Cargo
-from devices.errors import AgentError, CrashError
+from devices.errors import AgentError
 from devices.runners import Launch
 from devices.transport import Result, Transport
 from runtimes.errors import ModelError
@@ -31,8 +35,10 @@ from runtimes.report import (
     SmokeRequest,
 )
 
-SIGNAL_BASE = 128
-MB = 1_000_000  # of "Memory footprint", which util/memory_info divides by 1000 * 1000
+MIB = 2**20  # its "MB" of memory are KiB over 1024
+INITIALIZATION = "Profiling Info for Benchmark Initialization:"
+REGULAR_RUNS = "Operator-wise Profiling Info for Regular Benchmark Runs:"
+IN_DELEGATE = "DelegateOpInvoke"  # the kind of rows whose time is in the delegate's row already
 
 
 @dataclass(frozen=True)
@@ -49,48 +55,67 @@ class Statistics:
 
 
 def parse_statistics(text: str) -> Statistics | None:
-    """The numbers of `count=50 first=20185 curr=... min=... max=... avg=... std=...`, in us."""
-    lines = re.findall(r"^.*\bcount=\d+ .*\bavg=.*$", text, re.MULTILINE)
+    """The numbers of `count=50 first=20185 curr=... min=... max=... avg=... std=...`, in us.
+
+    Runs that all took as long are told as `count=50 curr=3(all same)`. A profile has such a line
+    of its own, "Timings (microseconds): count=...", which has the profiler's time in it.
+    """
+    lines = re.findall(r"^(?:INFO: )?(count=[1-9]\d* .+)$", text, re.MULTILINE)
     if not lines:
         return None
-    found = {key: float(value) for key, value in re.findall(r"(\w+)=([\d.e+-]+)", lines[-1])}
+    found = {
+        key: float(value) for key, value in re.findall(r"(\w+)=([\d.]+(?:e[+-]?\d+)?)", lines[-1])
+    }
     us = {key: value / 1e3 for key, value in found.items()}
+    mean_ms = us.get("avg", us.get("curr"))
+    if mean_ms is None:
+        return None
     first = re.search(r"First inference: ([\d.e+-]+)", text)
+    same = "avg" not in us
     return Statistics(
         count=int(found["count"]),
-        first_ms=float(first[1]) / 1e3 if first is not None else us.get("first", us["avg"]),
-        mean_ms=us["avg"],
+        first_ms=float(first[1]) / 1e3 if first is not None else us.get("first", mean_ms),
+        mean_ms=mean_ms,
         std_ms=us.get("std", 0.0),
-        max_ms=us.get("max", us["avg"]),
-        p50_ms=us.get("median"),
-        p95_ms=us.get("p95"),
+        max_ms=us.get("max", mean_ms),
+        p50_ms=mean_ms if same else us.get("median"),
+        p95_ms=mean_ms if same else us.get("p95"),
     )
 
 
 def parse_operators(text: str) -> tuple[OperatorTime, ...]:
-    """The rows of the last "Run Order" table, which is the regular runs'; slowest first.
+    """The rows of the regular runs' "Run Order" tables, in ms for each inference; slowest first.
 
-    Its columns have come and gone ("[start]"), so that the header says where each is.
+    A graph with branches or loops has a table for each of its subgraphs. What a delegate tells of
+    its inside is in its own row already.
     """
-    tables = re.split(r"=+ Run Order =+\s*\n", text)
-    if len(tables) < 2:
-        return ()
-    rows = [_cells(line) for line in tables[-1].split("\n\n")[0].splitlines()]
-    header = rows[0] if rows else []
-    wanted = ("[node type]", "[avg ms]", "[Name]")
-    if not set(wanted) <= set(header):
-        return ()
-    kind, avg, name = (header.index(column) for column in wanted)
-    found = [
-        OperatorTime(row[name], row[kind], float(row[avg]))
-        for row in rows[1:]
-        if len(row) == len(header)
-    ]
+    before, _, regular = text.partition(REGULAR_RUNS)
+    regular = regular or before.partition(INITIALIZATION)[0]  # in 2018 there were neither
+    graphs = regular.partition("Delegate internal:")[0]
+    tables = re.split(r"=+ Run Order =+\s*\n", graphs)[1:]
+    found = [row for table in tables for row in _operators(re.split(r"\n\s*\n", table)[0])]
     return tuple(sorted(found, key=lambda one: -one.mean_ms))
 
 
+def _operators(table: str) -> list[OperatorTime]:
+    """One table's rows; columns have come and gone, so that the header says where each is."""
+    rows = [_cells(line) for line in table.splitlines()]
+    header = rows[0] if rows else []
+    wanted = ("[node type]", "[avg ms]", "[times called]", "[Name]")
+    if not set(wanted) <= set(header):
+        return []
+    kind, avg, times, name = (header.index(column) for column in wanted)
+    return [
+        # The mean is of one call; versions of 2018 count 0 calls of one.
+        OperatorTime(row[name], row[kind], float(row[avg]) * max(1, int(row[times])))
+        for row in rows[1:]
+        if len(row) == len(header) and row[kind] != IN_DELEGATE
+    ]
+
+
 def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.removeprefix("INFO: ").strip().split("\t")]
+    """The cells of a line; tabs are between them, or the spaces that tabs have become."""
+    return re.split(r"\s*\t\s*|\s{2,}", line.removeprefix("INFO: ").strip())
 
 
 def parse_report(
@@ -129,9 +154,9 @@ def parse_report(
         mean_ms=found.mean_ms,
         std_ms=found.std_ms,
         memory_before_bytes=0,
-        memory_loaded_bytes=round(init_mb * MB),
-        peak_load_bytes=round(init_mb * MB),
-        peak_inference_bytes=round(overall_mb * MB),
+        memory_loaded_bytes=round(init_mb * MIB),
+        peak_load_bytes=round(init_mb * MIB),
+        peak_inference_bytes=round(overall_mb * MIB),
         valid=True,
         notes=tuple(notes),
         model_bytes=model_bytes,
@@ -216,13 +241,7 @@ class BenchmarkModel:
             f"--enable_op_profiling={'true' if profile else 'false'}",
         ]
         result = self._transport.run(argv, timeout_s=launch.timeout_s)
-        if result.returncode < 0 or result.returncode > SIGNAL_BASE:
-            number = (
-                -result.returncode if result.returncode < 0 else result.returncode - SIGNAL_BASE
-            )
-            raise CrashError(
-                f"benchmark_model was killed by signal {number}", found=result.stderr[-200:]
-            )
+        check_for_a_crash(result, "benchmark_model")
         return result
 
 

@@ -36,10 +36,9 @@ NEW = (
     .replace("Peak memory footprint (MB)", "Memory footprint delta from the start of the tool (MB)")
     .replace("\n", "\nINFO: ")
 )
-START = (
-    "Profiling Info for Benchmark Initialization:\n" + "=" * 30 + " Run Order " + "=" * 30 + "\n"
-)
-REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:\n" + START.partition("\n")[2]
+ORDER = "=" * 30 + " Run Order " + "=" * 30 + "\n"
+INIT_HEAD = "Profiling Info for Benchmark Initialization:\n"
+REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs:\n"
 HEAD = (
     "[node type]",
     "[first]",
@@ -50,25 +49,48 @@ HEAD = (
     "[times called]",
     "[Name]",
 )
+DW = "Convolution (NHWC, QC8) DWConv"
 ROWS = (
     ("CONV_2D", "1.2", "1.100", "52%", "52%", "0.0", "1", "[conv/Relu6]:0"),
     ("SOFTMAX", "0.2", "0.100", "5%", "57%", "0.0", "1", "[probs]:2"),
-    ("Delegate/XNNPACK", "0.9", "0.900", "43%", "100%", "0.0", "1", "Delegate/XNNPACK:3"),
+    (DW, "0.4", "0.300", "43%", "100%", "0.0", "3", f"Delegate/{DW}:3"),
 )
+# After each table of operators: others in another order, and statistics with the profiler's time.
+AFTER = """
+============================== Summary by node type ==============================
+\t [Node type]\t  [count]\t  [avg ms]\t    [avg %]\t    [cdf %]\t  [mem KB]\t[times called]
+\t     CONV_2D\t        1\t     1.100\t    52.000%\t    52.000%\t     0.000\t        1
+
+Timings (microseconds): count=50 first=9000 curr=9000 min=9000 max=9900 avg=9000 std=90
+Memory (bytes): count=0
+3 nodes observed
+"""
 
 
-def table(head, rows):
-    lines = ["\t" + "\t".join(f"{cell:>12}" for cell in row) for row in (head, *rows)]
-    return "\n".join(lines) + "\n\nNumber of nodes executed: 3\n"
+def table(head, rows, between="\t"):
+    lines = ["\t" + between.join(f"{cell:>24}" for cell in row) for row in (head, *rows)]
+    printed = ORDER + "\n".join(lines) + "\n\n"
+    top = printed.replace("Run Order", "Top by Computation Time")
+    return f"{printed}{top}Number of nodes executed: 3{AFTER}\n"
 
 
-INIT = START + table(
-    HEAD, [("AllocateTensors", "9", "9.0", "100%", "100%", "0", "1", "Allocate/0")]
-)
-PROFILE = INIT + REGULAR + table(HEAD, ROWS)
-# Before 2021 there was a column more.
-OLD_PROFILE = REGULAR + table(
-    (HEAD[0], "[start]", *HEAD[1:]), [(row[0], "0.0", *row[1:]) for row in ROWS]
+INIT = INIT_HEAD + table(HEAD, [("AllocateTensors", *["9.0"] * 5, "1", "AllocateTensors/0")])
+PROFILE = INIT + "\n\nINFO: " + REGULAR + table(HEAD, ROWS)
+# A terminal's copy, in which spaces stand for tabs.
+SPACED = INIT + REGULAR + table(HEAD, ROWS, "  ")
+# Before 2021 there was a column more; in 2018 no heading above the table, and no calls counted.
+OLD_ROWS = [(*row[:1], "0.0", *row[1:]) for row in ROWS]
+OLD_PROFILE = INIT + REGULAR + table((HEAD[0], "[start]", *HEAD[1:]), OLD_ROWS)
+FIRST_PROFILE = table(HEAD, [(*row[:6], "0", row[7]) for row in ROWS[:2]])
+# Other delegates, and XNNPACK until 2021: a row of their own, and what is inside again elsewhere.
+WHOLE = (ROWS[0], ROWS[1], ("TfLiteXNNPackDelegate", *ROWS[0][1:2], "0.9", *ROWS[0][3:7], "[y]:3"))
+INSIDE = ("DelegateOpInvoke", "0.4", "0.300", "43%", "100%", "0.0", "3", f"Delegate/{DW}:3")
+NESTED = REGULAR + table(HEAD, (*WHOLE, INSIDE))
+SEPARATE = REGULAR + table(HEAD, WHOLE) + "Delegate internal: \n" + table(HEAD, [INSIDE, ROWS[2]])
+# A table for each subgraph, where there are several.
+GRAPHS = (
+    f"{REGULAR}Primary graph (name: main) profile:\n{table(HEAD, ROWS[:2])}"
+    f"Subgraph (index: 1, name: body) profile:\n{table(HEAD, ROWS[2:])}"
 )
 REQUEST = BenchRequest("/models/m.tflite", threads=2, device="phone")
 
@@ -84,7 +106,7 @@ def test_an_old_text_is_bounded_from_above_and_says_so():
     row = parse_report(OLD, REQUEST, 3_500_000, "ab")
     assert (row.p50_ms, row.p90_ms, row.p99_ms, row.mean_ms) == (2.1, 3.02, 3.02, 2.1)
     assert (row.load_ms, row.delegate, row.threads, row.device) == (17.5, "xnnpack", 2, "phone")
-    assert (row.memory_loaded_bytes, row.peak_inference_bytes) == (5_500_000, 9_250_000)
+    assert (row.memory_loaded_bytes, row.peak_inference_bytes) == (5_767_168, 9_699_328)  # MiB
     assert row.samples_ms == ()
     assert any("p50 is the mean" in note for note in row.notes)
     assert any("the maximum" in note for note in row.notes)
@@ -97,18 +119,42 @@ def test_a_new_text_has_a_median():
     assert any("p90 is p95" in note for note in row.notes)
 
 
-@pytest.mark.parametrize("text", [PROFILE, OLD_PROFILE], ids=["new", "old"])
-def test_operators_are_those_of_the_regular_runs(text):
-    found = parse_operators(text)
-    assert [(one.name, one.kind, one.mean_ms) for one in found] == [
-        ("[conv/Relu6]:0", "CONV_2D", 1.1),
-        ("Delegate/XNNPACK:3", "Delegate/XNNPACK", 0.9),
-        ("[probs]:2", "SOFTMAX", 0.1),
-    ]
+def test_runs_of_one_length_are_told_in_another_form():
+    found = parse_statistics("INFO: count=7 curr=9\nINFO: count=60 curr=3(all same)\n")
+    assert (found.count, found.std_ms) == (60, 0)
+    assert found.first_ms == found.mean_ms == found.max_ms == found.p50_ms == found.p95_ms == 0.003
+
+
+@pytest.mark.parametrize("text", [OLD, NEW])
+def test_a_profiles_own_statistics_do_not_count(text):
+    assert parse_statistics(text + PROFILE) == parse_statistics(text)
+
+
+CONV, SOFTMAX = ("[conv/Relu6]:0", "CONV_2D", 1.1), ("[probs]:2", "SOFTMAX", 0.1)
+INNER, DELEGATE = (f"Delegate/{DW}:3", DW, 0.9), ("[y]:3", "TfLiteXNNPackDelegate", 0.9)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "STARTING!\n", "count=1 curr=5\n", REGULAR, REGULAR + "odd\n"]
+    ("text", "third"),
+    [
+        (PROFILE, INNER),
+        (SPACED, INNER),
+        (OLD_PROFILE, INNER),
+        (GRAPHS, INNER),
+        (FIRST_PROFILE, None),
+        (NESTED, DELEGATE),
+        (SEPARATE, DELEGATE),
+    ],
+    ids=["new", "spaces", "before 2021", "subgraphs", "2018", "delegate inside", "delegate apart"],
+)
+def test_operators_are_those_of_the_regular_runs(text, third):
+    """Each with the time of all its calls in one inference, and none counted twice."""
+    found = [(one.name, one.kind, pytest.approx(one.mean_ms)) for one in parse_operators(text)]
+    assert found == [one for one in (CONV, third, SOFTMAX) if one is not None]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "STARTING!\n", "count=0\n", INIT, REGULAR, REGULAR + "odd\n", REGULAR + ORDER]
 )
 def test_other_texts_hold_nothing(text):
     assert parse_report(text, REQUEST, 1, "") is None
@@ -156,7 +202,7 @@ def test_a_phone_with_the_users_program(adb_server, phone, program, models):
         interpreters = session.info().interpreters
     assert (row.device, row.runtime, row.p50_ms) == ("phone", "benchmark_model", 2.095)
     assert row.model_bytes == models.int8_tflite.stat().st_size
-    assert [one.kind for one in operators] == ["CONV_2D", "Delegate/XNNPACK", "SOFTMAX"]
+    assert [one.kind for one in operators] == ["CONV_2D", DW, "SOFTMAX"]
     assert interpreters[0].name == "benchmark_model"
 
 
@@ -174,7 +220,8 @@ def test_it_is_asked_in_its_own_words(measured, models, tmp_path):
 @pytest.mark.parametrize(
     ("script", "error", "message"),
     [
-        ("kill -SEGV $$", CrashError, "signal 11"),
+        ("kill -SEGV $$", CrashError, r"benchmark_model was killed by SIGSEGV \(signal 11\)"),
+        ("exit 255", AgentError, "measured nothing"),
         ("echo 'cannot load model' >&2; exit 1", AgentError, "measured nothing"),
         ("exit 0", AgentError, "measured nothing"),
     ],
