@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from threading import Event
 from typing import Generic, TypeVar
 
 from devices.config import Device, find_device
-from devices.errors import UnknownDeviceError
+from devices.errors import LinkError, UnknownDeviceError
 from devices.session import Session
 from runtimes.errors import EdgewrightError
 
@@ -56,17 +57,20 @@ def on_each(
         What came of each, in the order of `devices`.
     """
     opened: list[Session] = []
+    stopping = Event()
 
     def one(device: Device) -> Ended[Outcome]:
         say(device, "connecting")
         try:
             with device.open() as session:
                 opened.append(session)
+                if stopping.is_set():  # while it connected
+                    raise LinkError("stopped before it began")
                 outcome = work(session, lambda text: say(device, text))
         except EdgewrightError as error:
-            say(device, f"failed: {error.problem}")
+            say(device, "stopped" if stopping.is_set() else f"failed: {error.problem}")
             return Ended(device, error=error)
-        say(device, "done")
+        say(device, "stopped" if stopping.is_set() else "done")
         return Ended(device, outcome)
 
     pool = ThreadPoolExecutor(max_workers=len(devices), thread_name_prefix="device")
@@ -74,6 +78,7 @@ def on_each(
         waiting = {pool.submit(one, device): device.name for device in devices}
         ended = {waiting[done]: done.result() for done in as_completed(waiting)}
     except BaseException:  # Ctrl-C: what runs on the devices is stopped, not waited for
+        stopping.set()
         for session in opened:
             session.close()
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from devices.errors import DeviceError, NoSpaceError
-from devices.process import run_process
+from devices.process import kill, run_process
 from devices.transport import Result, not_started, plain_name, ran_too_long
 
 
@@ -27,6 +27,8 @@ class LocalTransport:
 
     def __init__(self) -> None:
         self.workdir = tempfile.mkdtemp(prefix="edgewright-")
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._closed = False
         self._remove = weakref.finalize(self, shutil.rmtree, self.workdir, ignore_errors=True)
 
     def __enter__(self) -> LocalTransport:
@@ -67,7 +69,13 @@ class LocalTransport:
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str = "") -> Result:
         """Run a command in the work directory; a late one goes with all that it started."""
         try:
-            done = run_process(argv, timeout_s=timeout_s, stdin=stdin.encode(), cwd=self.workdir)
+            done = run_process(
+                argv,
+                timeout_s=timeout_s,
+                stdin=stdin.encode(),
+                cwd=self.workdir,
+                started=self._remember,
+            )
         except OSError as error:
             raise not_started(argv[0], str(error)) from None
         except subprocess.TimeoutExpired:
@@ -76,8 +84,17 @@ class LocalTransport:
         return Result(done.returncode, *texts)
 
     def close(self) -> None:
-        """Remove the work directory."""
+        """Kill what still runs for another thread, and remove the work directory."""
+        self._closed = True
+        for process in self._running:
+            if process.poll() is None:
+                kill(process)
         self._remove()
+
+    def _remember(self, process: subprocess.Popen[bytes]) -> None:
+        self._running = [*(one for one in self._running if one.poll() is None), process]
+        if self._closed:  # by another thread, while this process started
+            kill(process)
 
     def _inside(self, name: str) -> Path:
         return Path(self.workdir, plain_name(name))

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -33,6 +33,7 @@ def run_process(
     stdout: IO[bytes] | None = None,
     cwd: str | None = None,
     environment: dict[str, str] | None = None,
+    started: Callable[[subprocess.Popen[bytes]], None] = lambda _process: None,
 ) -> Completed:
     """Run a process to its end, in a session of its own: Ctrl-C reaches this program alone.
 
@@ -43,6 +44,7 @@ def run_process(
         stdout: an open file for its output; `Completed.stdout` is empty then.
         cwd: where it runs.
         environment: its variables; None are this process's.
+        started: is told of the process, which another thread may `kill`.
 
     Raises:
         OSError: it cannot be started.
@@ -60,6 +62,7 @@ def run_process(
     )
     with process:
         try:
+            started(process)
             out, err = process.communicate(stdin if given else None, timeout=timeout_s)  # type: ignore[arg-type]
         except BaseException:  # Ctrl-C too
             kill(process)

@@ -47,7 +47,7 @@ class FleetTable:
     def say(self, device: Device, text: str) -> None:
         """What a device does now."""
         self._said[device.name] = text
-        if text == "done" or text.startswith("failed"):
+        if text in ("done", "stopped") or text.startswith("failed"):
             self._ended_s[device.name] = time.monotonic()
         if not self._console.is_terminal:
             self._console.print(f"{device.name}: {text}", soft_wrap=True, markup=False)

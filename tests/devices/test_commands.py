@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +252,33 @@ def test_a_build_stands_for_its_files(run, build, tmp_path):
 def test_what_goes_wrong_has_its_exit_code(run, build, words, code, message):
     found = run("bench", build / NAMES[0], "--seconds", "0.01", *words, code=code)
     assert message in found.stderr
+
+
+@pytest.mark.parametrize("device", ["local", "pi4"])
+def test_ctrl_c_ends_a_measurement_at_once(build, tmp_path, monkeypatch, clean, device):
+    """On this machine no link ends with the program: what it started is stopped by name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(clean.tmp))
+    write_devices(tmp_path, pi4=python_table(clean))
+    words = ["bench", str(build / NAMES[0]), "--seconds", "500", "--device", device]
+    argv = [sys.executable, "-m", "exporter.cli", *words]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + 60
+        while not any(agents(pid) for pid in clean.left()[1]) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert f"{device}: stopped" in said
+    assert "failed" not in said
+
+
+def agents(pid):
+    """Whether a process is the agent."""
+    try:
+        return b"agent.pyz" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def test_devices_are_listed(run, tmp_path):

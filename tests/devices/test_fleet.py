@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from devices import fleet
 from devices.config import Device
 from devices.errors import UnknownDeviceError, UnreachableError
 from devices.fleet import choose, exit_code, on_each
@@ -65,6 +66,39 @@ def test_a_mistake_of_ours_is_not_hidden():
 
     with pytest.raises(ZeroDivisionError):
         on_each([HERE, THERE], work)
+
+
+def test_ctrl_c_stops_one_that_still_connects(monkeypatch):
+    """It comes while `here` works, before `there` is open: the work there must not begin."""
+    working, stopped = threading.Event(), threading.Event()
+    began, said = [], []
+    connect = Device.connect
+
+    def slowly(device):
+        if device.name == "there":
+            assert stopped.wait(30)
+        return connect(device)
+
+    def work(session, _say):
+        began.append(session.name)
+        working.set()
+        session.transport.run(["sleep", "60"], timeout_s=60)
+
+    def say(device, text):
+        said.append((device.name, text))
+        if text == "stopped":
+            stopped.set()
+
+    def interrupted(_waiting):
+        assert working.wait(30)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Device, "connect", slowly)
+    monkeypatch.setattr(fleet, "as_completed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        on_each([HERE, THERE], work, say)
+    assert began == ["here"]
+    assert [text for _, text in said][-2:] == ["stopped", "stopped"]
 
 
 WAIT = """
