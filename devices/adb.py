@@ -73,8 +73,9 @@ class AdbLink:
 
     def _adb(self, *arguments: str) -> str:
         done = call(self, [self._program, *arguments], timeout_s=CONNECT_TIMEOUT_S)
-        said = done.stdout.decode("utf-8", "replace").strip()
-        return said or done.stderr_text
+        said = done.stdout.decode("utf-8", "replace").strip() or done.stderr_text
+        # "* daemon not running; starting now": what it does first, and not what is wrong.
+        return "\n".join(line for line in said.splitlines() if not line.startswith("* "))
 
 
 # What adb says, which error that is, and what to do. The first that fits counts.

@@ -57,8 +57,13 @@ class Bundle:
             f"the native runner has no interpreter for {path.name}",
             expected=" or ".join(serving),
             found=", ".join(self.interpreters) or "no interpreter",
-            remedy=f"edgewright devices build-runner --target {self.target}",
+            remedy=build_command(self.target),
         )
+
+
+def build_command(machine: str) -> str:
+    """The command that builds the runner for a kind of machine."""
+    return f"edgewright devices build-runner --target {TARGETS.get(machine, 'aarch64')}"
 
 
 def default_directory(target: str) -> Path:
@@ -82,14 +87,14 @@ def load_bundle(directory: Path) -> Bundle:
         raise MissingRuntimeError(
             f"there is no native runner in {directory}",
             found=str(error),
-            remedy="edgewright devices build-runner --target aarch64",
+            remedy=build_command(directory.name),
         ) from None
     if version != SCHEMA_VERSION:
         raise MissingRuntimeError(
             f"the native runner in {directory} is of another version",
             expected=f"schema version {SCHEMA_VERSION}",
             found=str(version),
-            remedy=f"edgewright devices build-runner --target {bundle.target}",
+            remedy=build_command(bundle.target),
         )
     return bundle
 

@@ -75,6 +75,12 @@ class Device(BaseModel):
         """The same device with other settings."""
         return self.model_copy(update=dict(changes))
 
+    @property
+    def program(self) -> str:
+        """The Python that runs the agent: on this machine this one, unless another is named."""
+        here = self.address == "local" and self.python == "python3"
+        return sys.executable if here else self.python
+
     def connect(self) -> Transport:
         """Open the link.
 
@@ -100,9 +106,7 @@ class Device(BaseModel):
         transport = self.connect()
         try:
             runner = self._runner(transport)
-            python = _expanded(self.python, transport)
-            if self.address == "local" and self.python == "python3":
-                python = sys.executable
+            python = expanded(self.program, transport)
             return Session(transport, python, runner=runner, name=self.name, pin=self.pin)
         except BaseException:
             transport.close()
@@ -117,7 +121,8 @@ class Device(BaseModel):
         return BenchmarkModel(transport, cargo, Path(self.runner).expanduser())
 
 
-def _expanded(python: str, transport: Transport) -> str:
+def expanded(python: str, transport: Transport) -> str:
+    """The program's path on the device, where "~/" is the home directory there."""
     if not python.startswith("~/"):
         return python
     home = transport.run(["sh", "-c", 'printf %s "$HOME"'], timeout_s=30).stdout

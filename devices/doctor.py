@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from devices.bundle import build_command
 from devices.config import NATIVE, PYTHON, Device
+from devices.errors import AgentError, DeviceTimeoutError
+from devices.install import ARM_32, install_command, onnx_packages, tflite_packages
 from devices.profile import load_profile, profile_of
 from devices.session import Session
-from devices.ssh import parse_url
 from devices.state import DeviceState
 from devices.transport import Transport
 from devices.validity import problems, remarks
@@ -20,7 +22,7 @@ from runtimes.report import InfoReport
 Level = Literal["good", "warning", "bad"]
 LEAST_PYTHON = (3, 9)
 LEAST_FREE_BYTES = 100_000_000
-ARM = ("aarch64", "armv7l", "armv8l", "armv6l")
+ARM = ("aarch64", *ARM_32)
 CRASHING = "2.14"
 
 
@@ -57,7 +59,11 @@ def examine(device: Device) -> Examination:
         with device.open() as session:
             findings.append(Finding("good", f"the link stands: {device.address}"))
             state = session.state()
-            for part in (_system(session, state), _state(device, state), _agent(device, session)):
+            for part in (
+                _system(session, state),
+                _state(device, state),
+                _agent(device, session, state),
+            ):
                 findings += part
     except EdgewrightError as error:
         findings.append(Finding("bad", _one_line(error), error.remedy))
@@ -96,7 +102,11 @@ def _system(session: Session, state: DeviceState) -> Iterator[Finding]:
         free = int(words[-3]) * 1024
         level: Level = "good" if free >= LEAST_FREE_BYTES else "bad"
         remedy = "" if level == "good" else "free space, or name another workdir in devices.toml"
-        yield Finding(level, f"{free / 1e6:.0f} MB are free in {transport.workdir}", remedy)
+        yield Finding(level, f"{_size(free)} are free in {transport.workdir}", remedy)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def _state(device: Device, state: DeviceState) -> Iterator[Finding]:
@@ -111,21 +121,30 @@ def _state(device: Device, state: DeviceState) -> Iterator[Finding]:
         yield Finding("warning", text)
 
 
-def _agent(device: Device, session: Session) -> Iterator[Finding]:
+def _agent(device: Device, session: Session, state: DeviceState) -> Iterator[Finding]:
     try:
         info = session.info()
     except MissingRuntimeError as error:
-        yield Finding("bad", _one_line(error), error.remedy or _install(device, "numpy"))
-        return
+        if device.runner != PYTHON:
+            raise
+        packages = (*tflite_packages(state.machine), *onnx_packages(state.machine))
+        remedy = install_command(device, session.transport, packages)
+        yield Finding("bad", _one_line(error), remedy)
     except EdgewrightError as error:
         if device.runner != PYTHON:
             raise
-        native = 'or run without Python: edgewright devices build-runner, and runner = "native"'
-        yield Finding("bad", _one_line(error), f"{_install(device, 'numpy')}; {native}")
-        return
-    if info.python:
-        yield from _python(info)
-    yield from _interpreters(device, info)
+        yield Finding("bad", _one_line(error), _start_python(error))
+    else:
+        if info.python:
+            yield from _python(info)
+        yield from _interpreters(device, session, info)
+
+
+def _start_python(error: EdgewrightError) -> str:
+    """What to do where the agent gives no answer."""
+    told = error.remedy if isinstance(error, (AgentError, DeviceTimeoutError)) else ""
+    python = told or "install Python 3.9 or newer, or name another: python in devices.toml"
+    return f'{python}; or without Python: edgewright devices build-runner, and runner = "native"'
 
 
 def _python(info: InfoReport) -> Iterator[Finding]:
@@ -135,41 +154,40 @@ def _python(info: InfoReport) -> Iterator[Finding]:
     yield Finding(level, f"Python {info.python}, numpy {info.numpy}", remedy)
 
 
-def _interpreters(device: Device, info: InfoReport) -> Iterator[Finding]:
+def _interpreters(device: Device, session: Session, info: InfoReport) -> Iterator[Finding]:
     found = {one.name: one for one in info.interpreters if one.version is not None}
     for one in found.values():
         yield Finding("good", f"{one.name} {one.version}")
     old = found.get("tflite_runtime")
     if old is not None and str(old.version).startswith(CRASHING) and info.machine in ARM:
-        yield Finding(
-            "warning",
-            "tflite-runtime 2.14 crashes on ARM on dense layers with a scale per channel",
-            _install(device, "ai-edge-litert")
-            if info.machine == "aarch64"
-            else "export with one scale a dense layer (per_channel_dense = false)",
-        )
+        yield _crashing(device, session, info)
     for problem in (
         one.problem for one in info.interpreters if one.version is None and "numpy" in one.problem
     ):
         yield Finding("warning", f"an interpreter does not start: {problem}")
     if not {"litert", "tflite_runtime", "tensorflow", "benchmark_model"} & set(found):
-        yield Finding("bad", "no interpreter for .tflite files", _mend(device, "ai-edge-litert"))
+        remedy = _mend(device, session, info, tflite_packages(info.machine))
+        yield Finding("bad", "no interpreter for .tflite files", remedy)
     if "onnxruntime" not in found and "benchmark_model" not in found:
         level: Level = "warning" if found else "bad"
-        yield Finding(
-            level, "no interpreter for .onnx and .ort files", _mend(device, "onnxruntime")
-        )
+        remedy = _mend(device, session, info, onnx_packages(info.machine))
+        yield Finding(level, "no interpreter for .onnx and .ort files", remedy)
 
 
-def _mend(device: Device, package: str) -> str:
+def _crashing(device: Device, session: Session, info: InfoReport) -> Finding:
+    """The warning of an interpreter that runs most files, and of what to do about it."""
+    remedy = (
+        "edgewright smoke tells whether your file runs here; a 64-bit system has ai-edge-litert"
+        if info.machine in ARM_32
+        else install_command(device, session.transport, tflite_packages(info.machine))
+    )
+    what = "tflite-runtime 2.14 was seen to crash on ARM on dense layers with a scale per channel"
+    return Finding("warning", what, remedy)
+
+
+def _mend(device: Device, session: Session, info: InfoReport, packages: Sequence[str]) -> str:
     if device.runner == NATIVE:
-        return "edgewright devices build-runner --target aarch64"
-    return _install(device, package)
-
-
-def _install(device: Device, package: str) -> str:
-    """The command that installs a package for the Python that the device is configured with."""
-    command = f"{device.python} -m pip install {package}"
-    if not device.address.startswith("ssh://"):
-        return command
-    return f"ssh {parse_url(device.address).destination} {command}"
+        return build_command(info.machine)
+    if not packages:
+        return "there is none for 32-bit systems: ship the .tflite file to this one"
+    return install_command(device, session.transport, packages)

@@ -93,7 +93,7 @@ def _load_problems(state: DeviceState, threads: int) -> list[Problem]:
         return []
     return [
         Problem(
-            f"{busy:.1f} of {state.cores} cores are busy with other work and {threads} are needed",
+            f"{busy:.1f} of {state.cores} cores are busy with other work and this needs {threads}",
             "close other programs, or wait until they are done",
         )
     ]

@@ -146,7 +146,7 @@ def print_devices(devices: Sequence[Device]) -> None:
     for column in ("device", "address", "runner", "profile"):
         table.add_column(column)
     for device in devices:
-        runner = device.python if device.runner == "python" else device.runner
+        runner = device.program if device.runner == "python" else device.runner
         table.add_row(device.name, device.address, runner, device.profile or "")
     console().print(table)
 

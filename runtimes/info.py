@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import sys
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def info(_request: InfoRequest) -> InfoReport:
     return InfoReport(
         python=platform.python_version(),
         numpy=np.__version__,
-        machine=platform.machine(),
+        machine=_machine(),
         os=f"{platform.system()} {platform.release()}",
         cores=os.cpu_count(),
         interpreters=(
@@ -31,6 +32,15 @@ def info(_request: InfoRequest) -> InfoReport:
             _imported("onnxruntime"),
         ),
     )
+
+
+def _machine() -> str:
+    """As packages' names have it: armv8l for a 32-bit Python under a 64-bit kernel, as many Pis have.
+
+    uname knows the kernel alone.
+    """
+    machine = platform.machine()
+    return "armv8l" if machine == "aarch64" and sys.maxsize < 2**32 else machine
 
 
 def _imported(name: str) -> Interpreter:

@@ -22,6 +22,12 @@ def list_devices(devices: Configured = None) -> None:
 
     found = load_devices(devices)
     print_devices([*found.values(), *([] if "local" in found else [find_device("local", {})])])
+    if not found:
+        typer.echo(
+            "no others are configured: an address such as ssh://pi@raspberrypi.local works as it "
+            "is, and devices.toml gives devices names (docs/devices.md)",
+            err=True,
+        )
 
 
 @app.command()

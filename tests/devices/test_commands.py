@@ -287,6 +287,13 @@ def test_devices_are_listed(run, tmp_path):
     assert "pi4" in found.stdout
     assert "raspberry-pi-4b" in found.stdout
     assert "local" in found.stdout
+    assert found.stderr == ""
+
+
+def test_a_list_without_devices_says_how_to_name_one(run):
+    found = run("devices", "list")
+    assert sys.executable in found.stdout
+    assert "devices.toml" in found.stderr
 
 
 def test_the_doctor_examines_over_ssh(run, tmp_path, clean):

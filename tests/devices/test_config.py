@@ -115,6 +115,18 @@ def test_the_home_directory_is_the_devices(monkeypatch, tmp_path):
         assert session.info().python == sys.version.split()[0]
 
 
+@pytest.mark.parametrize(
+    ("address", "python", "program"),
+    [
+        ("local", "python3", sys.executable),
+        ("local", "/opt/python", "/opt/python"),
+        ("ssh://pi@board", "python3", "python3"),
+    ],
+)
+def test_this_machine_runs_this_python_unless_another_is_named(address, python, program):
+    assert Device(name="x", address=address, python=python).program == program
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_of_a_profile_has_a_source(name):
     profile = load_profile(name)

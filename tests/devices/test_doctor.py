@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shlex
 
 import pytest
 
 from devices import doctor
 from devices.config import Device
 from devices.doctor import Examination, Finding, examine
-from devices.errors import UnreachableError
+from devices.errors import DeviceError, UnreachableError
+from devices.install import install_command, tflite_packages
 from devices.session import Session
 from devices.state import DeviceState
-from runtimes.report import InfoReport, Interpreter
+from devices.transport import Result
+from runtimes.report import SCHEMA_VERSION, InfoReport, Interpreter
 
 INFO = InfoReport(
     python="3.11.2",
@@ -30,7 +34,7 @@ def test_this_machine_is_well():
     assert found.exit_code == 0
     said = [one.what for one in found.findings]
     assert any(text.startswith("litert ") for text in said)
-    assert any("MB are free" in text for text in said)
+    assert any("B are free" in text for text in said)
 
 
 def test_a_device_that_is_not_there_says_how_to_reach_it():
@@ -52,8 +56,67 @@ def test_a_missing_adb_is_named():
 def test_a_python_that_is_not_there_offers_both_ways():
     found = examine(HERE.changed({"python": "/no/such/python"}))
     assert found.exit_code == 1
-    assert "numpy" in found.findings[-1].remedy
+    assert "name another: python in devices.toml" in found.findings[-1].remedy
     assert "build-runner" in found.findings[-1].remedy
+
+
+def test_a_program_that_is_no_python_keeps_its_own_remedy(tmp_path):
+    (tmp_path / "python").write_text("#!/bin/sh\necho hello\n")
+    (tmp_path / "python").chmod(0o755)
+    found = examine(HERE.changed({"python": str(tmp_path / "python")}))
+    assert "starts without a word" in found.findings[-1].remedy
+
+
+NO_NUMPY = """#!/bin/sh
+case "$*" in
+-c*) echo {managed} ;;
+*) cat >/dev/null; echo '{answer}' ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("managed", "command"),
+    [
+        ("False", "{python} -m pip install ai-edge-litert onnxruntime"),
+        (
+            "True",
+            "{python} -m venv ~/edgewright && "
+            "~/edgewright/bin/python -m pip install ai-edge-litert onnxruntime; "
+            'then in devices.toml: python = "~/edgewright/bin/python"',
+        ),
+    ],
+)
+def test_a_python_without_numpy_gets_all_that_it_lacks(tmp_path, managed, command):
+    """A system's Python takes no packages (PEP 668): the command makes an environment."""
+    error = {"type": "MissingRuntimeError", "problem": "the agent cannot start", "remedy": "numpy"}
+    answer = json.dumps({"schema_version": SCHEMA_VERSION, "ok": False, "error": error})
+    python = tmp_path / "python"
+    python.write_text(NO_NUMPY.format(managed=managed, answer=answer))
+    python.chmod(0o755)
+    found = examine(HERE.changed({"python": str(python)}))
+    assert (found.findings[-1].level, found.exit_code) == ("bad", 1)
+    assert found.findings[-1].remedy == command.format(python=python)
+
+
+class Silent:
+    """A transport to a device whose Python says nothing."""
+
+    name = "silent"
+
+    def run(self, argv, *, timeout_s, stdin=""):
+        if argv[0] == "sh":
+            return Result(0, "/home/pi", "")
+        raise DeviceError("no such program")
+
+
+def test_quotes_of_a_command_for_another_shell():
+    found = install_command(PI, Silent(), tflite_packages("armv7l"))
+    command = "~/venv/bin/python -m pip install tflite-runtime 'numpy<2'"
+    assert found == f'ssh -p 2222 pi@board "{command}"'
+    assert shlex.split(found) == ["ssh", "-p", "2222", "pi@board", command]
+    odd = install_command(PI.changed({"python": "/opt/$x/python"}), Silent(), ["numpy"])
+    assert odd == "ssh -p 2222 pi@board '/opt/$x/python -m pip install numpy'"
 
 
 @pytest.mark.parametrize(
@@ -63,15 +126,22 @@ def test_a_python_that_is_not_there_offers_both_ways():
         (
             {"interpreters": (Interpreter("tflite_runtime", "2.14.0"),)},
             "warning",
-            "crashes on ARM",
-            "ssh -p 2222 pi@board ~/venv/bin/python -m pip install ai-edge-litert",
+            "to crash on ARM",
+            'ssh -p 2222 pi@board "~/venv/bin/python -m pip install ai-edge-litert"',
         ),
         (
             {"interpreters": (Interpreter("tflite_runtime", "2.14.0"),), "machine": "armv7l"},
             "warning",
-            "crashes on ARM",
-            "one scale a dense layer",
+            "to crash on ARM",
+            "edgewright smoke tells",
         ),
+        (
+            {"interpreters": (Interpreter("tflite_runtime", "2.14.0"),), "machine": "armv8l"},
+            "warning",
+            "no interpreter for .onnx",
+            "ship the .tflite file",
+        ),
+        ({"interpreters": (), "machine": "armv8l"}, "bad", ".tflite", "tflite-runtime 'numpy<2'"),
         ({"interpreters": ()}, "bad", "no interpreter for .tflite", "pip install ai-edge-litert"),
         (
             {"interpreters": (Interpreter("litert", "2.3.0"),)},
@@ -93,7 +163,7 @@ def test_a_python_that_is_not_there_offers_both_ways():
 )
 def test_what_the_agent_tells_is_judged(monkeypatch, changes, level, what, remedy):
     monkeypatch.setattr(Session, "info", lambda _self: dataclasses.replace(INFO, **changes))
-    found = list(doctor._agent(PI, Session.__new__(Session)))
+    found = list(doctor._agent(PI, Session(Silent()), DeviceState()))
     (fitting,) = [one for one in found if what in one.what]
     assert fitting.level == level
     assert remedy in fitting.remedy
@@ -102,8 +172,8 @@ def test_what_the_agent_tells_is_judged(monkeypatch, changes, level, what, remed
 def test_the_old_interpreter_is_no_trouble_on_x86(monkeypatch):
     changes = {"machine": "x86_64", "interpreters": (Interpreter("tflite_runtime", "2.14.0"),)}
     monkeypatch.setattr(Session, "info", lambda _self: dataclasses.replace(INFO, **changes))
-    found = list(doctor._agent(PI, Session.__new__(Session)))
-    assert not any("crashes" in one.what for one in found)
+    found = list(doctor._agent(PI, Session(Silent()), DeviceState()))
+    assert not any("crash" in one.what for one in found)
 
 
 def test_state_and_profile_are_judged():

@@ -60,6 +60,10 @@ def test_run_brings_the_outputs_back(session, models, tmp_path, model, feeding):
     assert found.sha256 == sha256_of([models.outputs])
 
 
+def test_a_dense_layer_gives_the_same_numbers(session, models):
+    assert session.smoke(models.dense_tflite, models.golden).passed
+
+
 @pytest.mark.parametrize(("golden", "differing"), [("golden", 0), ("wrong_golden", 3)])
 def test_smoke_compares(session, models, golden, differing):
     found = session.smoke(models.int8_onnx, getattr(models, golden), feeding=NCHW)

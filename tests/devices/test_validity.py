@@ -29,7 +29,7 @@ def test_a_good_state_has_no_problems():
         ({"governors": ("performance", "powersave")}, 1, "governor is powersave"),
         ({"throttled_now": ("throttled",)}, 1, "limited now (throttled)"),
         ({"busy_cores": 3.5}, 1, "3.5 of 4 cores are busy"),
-        ({"busy_cores": 0.5}, 4, "0.5 of 4 cores are busy with other work and 4"),
+        ({"busy_cores": 0.5}, 4, "0.5 of 4 cores are busy with other work and this needs 4"),
         ({"busy_cores": None, "load_1m": 6.0}, 1, "6.0 of 4 cores"),
         ({}, 8, "8 threads on 4 cores"),
         ({"thermal_status": "moderate"}, 1, "thermal status: moderate"),

@@ -36,6 +36,7 @@ def reference(images: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True)
 class Models:
     int8_tflite: Path
+    dense_tflite: Path  # the same numbers, by a dense layer with a scale per channel
     int8_onnx: Path
     float_tflite: Path
     float_onnx: Path
@@ -55,6 +56,7 @@ def write_models(directory: Path) -> Models:
         wrong[index] += -step if wrong[index] > 0 else step
     models = Models(
         int8_tflite=directory / "tiny.int8.tflite",
+        dense_tflite=directory / "dense.int8.tflite",
         int8_onnx=directory / "tiny.int8.onnx",
         float_tflite=directory / "tiny.fp32.tflite",
         float_onnx=directory / "tiny.fp32.onnx",
@@ -64,6 +66,7 @@ def write_models(directory: Path) -> Models:
         wrong_golden=directory / "wrong.npz",
     )
     models.int8_tflite.write_bytes(_tflite(quantized=True))
+    models.dense_tflite.write_bytes(_tflite(quantized=True, dense=True))
     models.float_tflite.write_bytes(_tflite(quantized=False))
     onnx.save(_onnx_int8(), models.int8_onnx)
     onnx.save(_onnx_float(), models.float_onnx)
@@ -72,7 +75,7 @@ def write_models(directory: Path) -> Models:
     return models
 
 
-def _tflite(quantized: bool) -> bytes:
+def _tflite(quantized: bool, dense: bool = False) -> bytes:
     kind = schema.TensorType
     model, graph = schema.ModelT(), schema.SubGraphT()
     model.version, model.buffers, model.subgraphs = 3, [schema.BufferT()], [graph]
@@ -96,21 +99,37 @@ def _tflite(quantized: bool) -> bytes:
 
     weights, biases = (WEIGHTS, BIASES) if quantized else (FLOAT_WEIGHTS, np.float32(BIASES))
     tensor("x", (1, HEIGHT, WIDTH, CHANNELS), X_SCALE, X_ZERO, None)
-    tensor("w", (OUT, 1, 1, CHANNELS), W_SCALES, 0, weights)
+    tensor("w", (OUT, CHANNELS) if dense else (OUT, 1, 1, CHANNELS), W_SCALES, 0, weights)
     tensor("b", (OUT,), X_SCALE * W_SCALES, 0, biases)
     tensor("y", (1, HEIGHT, WIDTH, OUT), Y_SCALE, Y_ZERO, None)
-    code, operator, options = schema.OperatorCodeT(), schema.OperatorT(), schema.Conv2DOptionsT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
-    code.version = 3 if quantized else 1
-    options.strideH = options.strideW = 1
-    options.dilationHFactor = options.dilationWFactor = 1
+    code, operator = _dense() if dense else _convolution(3 if quantized else 1)
     operator.opcodeIndex, operator.inputs, operator.outputs = 0, [0, 1, 2], [3]
-    operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
-    operator.builtinOptions = options
     model.operatorCodes, graph.operators = [code], [operator]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
+
+
+def _convolution(version: int) -> tuple[Any, Any]:
+    code, operator, options = schema.OperatorCodeT(), schema.OperatorT(), schema.Conv2DOptionsT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.CONV_2D
+    code.version = version
+    options.strideH = options.strideW = 1
+    options.dilationHFactor = options.dilationWFactor = 1
+    operator.builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
+    operator.builtinOptions = options
+    return code, operator
+
+
+def _dense() -> tuple[Any, Any]:
+    code, operator = schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
+    code.version = 5
+    options = schema.FullyConnectedOptionsT()
+    options.keepNumDims = True
+    operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+    operator.builtinOptions = options
+    return code, operator
 
 
 def _onnx_int8() -> onnx.ModelProto:

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from runtimes import info
 from runtimes.values import sha256_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,20 @@ def test_info_tells_the_interpreters_of_this_environment(agent):
     assert set(versions) == {"litert", "tflite_runtime", "tensorflow", "onnxruntime"}
     assert versions["litert"][0].isdigit()
     assert versions["onnxruntime"][0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("kernel", "maxsize", "expected"),
+    [
+        ("aarch64", 2**63 - 1, "aarch64"),
+        ("aarch64", 2**31 - 1, "armv8l"),
+        ("armv7l", 2**31 - 1, "armv7l"),
+    ],
+)
+def test_a_32_bit_python_under_a_64_bit_kernel_is_told(monkeypatch, kernel, maxsize, expected):
+    monkeypatch.setattr(info.platform, "machine", lambda: kernel)
+    monkeypatch.setattr(info.sys, "maxsize", maxsize)
+    assert info._machine() == expected
 
 
 @pytest.mark.parametrize(
