@@ -22,6 +22,7 @@ from runtimes.report import SCHEMA_VERSION, decode
 
 AGENT_NAME = "agent.pyz"
 SHOWN_CHARACTERS = 200
+NO_SPACE = "No space left on device"  # strerror(ENOSPC)
 SHELL_SIGNAL_BASE = 128  # a shell tells "ended by signal N" as 128 + N
 
 _ERRORS: dict[str, type[EdgewrightError]] = {
@@ -61,6 +62,8 @@ def read_answer(result: Result, report: type[Report], program: str) -> Report:
         details = {key: str(error.get(key, "")) for key in ("expected", "found", "remedy")}
     except (ValueError, TypeError, KeyError, AttributeError, EdgewrightError) as error:
         raise _no_report(result, report.__name__, program, error) from None
+    if any(NO_SPACE in text for text in (problem, details["found"])):
+        raise _full(details["found"] or problem)
     if version != SCHEMA_VERSION:
         raise AgentError(
             f"'{program}' answers in another version of the report",
@@ -95,13 +98,21 @@ def check_for_a_crash(result: Result, program: str) -> None:
 
 
 def _no_report(result: Result, name: str, program: str, error: Exception) -> EdgewrightError:
-    if "No space left" in result.stderr:
-        return NoSpaceError("the device is full", found=_tail(result.stderr), remedy="free space")
+    if NO_SPACE in result.stderr:
+        return _full(_tail(result.stderr))
     return AgentError(
         f"the agent's answer is not a report (exit code {result.returncode})",
         expected=f"one JSON document with a {name}",
         found=f"{result.stdout[:SHOWN_CHARACTERS]!r} ({error}); {_tail(result.stderr)}",
         remedy=f"check that '{program}' is Python 3.9 or newer and starts without a word",
+    )
+
+
+def _full(found: str) -> NoSpaceError:
+    return NoSpaceError(
+        "the device's disk is full",
+        found=found,
+        remedy="free space there, or name another directory: workdir in devices.toml",
     )
 
 

@@ -61,7 +61,8 @@ def command(argv: Sequence[str], *, workdir: str, stdin: str, token: str, mark: 
     """Run a command in the work directory: its stdout, the mark, its stderr.
 
     The command leads a process group of its own where the device has setsid: what it leaves
-    running ends with it.
+    running ends with it. Where the disk is too full to note that group, it does not start, and
+    its stderr would not fit either: said in its place is what the kernel says.
     """
     quoted = shlex.join(argv)
     return f"""
@@ -72,6 +73,7 @@ s=$?
 kill -9 "-$(cat .pid.{token})" 2>/dev/null
 printf '\\n%s %s\\n' {mark} "$s"
 cat .err.{token}
+[ -s .pid.{token} ] || echo 'No space left on device'
 rm -f .err.{token} .pid.{token}
 """
 

@@ -35,7 +35,7 @@ def info(_request: InfoRequest) -> InfoReport:
 
 
 def _machine() -> str:
-    """As packages' names have it: armv8l for a 32-bit Python under a 64-bit kernel, as many Pis have.
+    """As packages' names have it: armv8l for a 32-bit Python under a 64-bit kernel, as on many Pis.
 
     uname knows the kernel alone.
     """

@@ -26,6 +26,10 @@ from devices.transport import Result
 MEGABYTE = bytes(range(256)) * 4096
 
 
+# To the last block, that of the command's own note too.
+FILL = "rm -f .pid.*; yes >fill"
+
+
 @pytest.fixture
 def transport(adb_server, phone):
     with open_adb(phone.serial, program=adb_server) as opened:
@@ -143,6 +147,14 @@ def test_a_full_disk_is_its_own_error(adb_server, phone, tmp_path):
         transport.push(tmp_path / "fits", "fits")
     with open_adb(phone.serial, program=adb_server) as transport:
         assert transport.run(["ls", "-A", "/small"], timeout_s=30).stdout == ""
+
+
+def test_a_disk_with_no_room_for_a_command_is_told(adb_server, phone):
+    with open_adb(phone.serial, parent="/small", program=adb_server) as transport:
+        transport.run(["sh", "-c", FILL], timeout_s=30)
+        found = transport.run(["echo", "here"], timeout_s=30)
+    assert found.returncode != 0
+    assert "No space left on device" in found.stderr
 
 
 HOLD = """

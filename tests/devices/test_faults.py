@@ -19,7 +19,11 @@ from devices.errors import (
 )
 from devices.session import Session
 from devices.ssh import SshTarget, open_ssh
+from exporter.pack import pack
 from runtimes.errors import MissingRuntimeError
+
+# To the last block, that of the command's own note too.
+FILL = "rm -f .pid.*; yes >fill"
 
 
 @pytest.fixture
@@ -145,3 +149,23 @@ def test_a_full_device_is_told(far, clean, models, tmp_path):
     with pytest.raises(NoSpaceError, match="did not fit"):
         session.bench(large, seconds=0)
     assert session.bench(models.int8_tflite, seconds=0, min_runs=3).row.samples_ms
+
+
+def test_a_package_that_does_not_fit_once_it_is_unpacked(far, clean, models, tmp_path):
+    """It arrives, for it is small; what the agent says of the disk there is the disk's error."""
+    large, package = tmp_path / "large.tflite", tmp_path / "large.tflite.ewp"
+    large.write_bytes(models.int8_tflite.read_bytes() + bytes(4 << 20))
+    pack(large, package)
+    session = far(sys.executable, parent=str(clean.small))
+    with pytest.raises(NoSpaceError, match="disk is full") as caught:
+        session.bench(package, seconds=0)
+    assert "No space left on device" in caught.value.found
+    assert "workdir in devices.toml" in caught.value.remedy
+
+
+def test_a_disk_with_no_room_for_a_command_is_told(far, clean):
+    session = far(sys.executable, parent=str(clean.small))
+    session.info()
+    session.transport.run(["sh", "-c", FILL], timeout_s=30)
+    with pytest.raises(NoSpaceError, match="disk is full"):
+        session.info()

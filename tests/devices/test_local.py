@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import DeviceError, DeviceTimeoutError
+from devices.errors import DeviceError, DeviceTimeoutError, NoSpaceError
 from devices.local import LocalTransport
 from devices.transport import Result
 
@@ -75,6 +77,18 @@ def test_missing_files_are_device_errors(transport, tmp_path):
     with pytest.raises(DeviceError, match="cannot be copied from the device"):
         transport.pull("missing", tmp_path / "x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_its_own_error(transport, tmp_path, monkeypatch):
+    def full(_source, target):
+        Path(target).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "here").touch()
+    monkeypatch.setattr(shutil, "copy", full)
+    with pytest.raises(NoSpaceError, match="cannot be copied"):
+        transport.push(tmp_path / "here", "there")
+    assert list(Path(transport.workdir).iterdir()) == []
 
 
 def test_run_gives_what_the_command_said(transport):
