@@ -142,7 +142,7 @@ class Session:
             (
                 *problems(before, threads=threads, cpus=cpus),
                 *problems(after, threads=threads, cpus=cpus, judge_load=False),
-                *problems_during(report.row, before, after, elapsed_s),
+                *problems_during(report.row, before, after, elapsed_s, report.cpu_s),
             )
         )
         row = dataclasses.replace(

@@ -17,6 +17,8 @@ LOAD_TOLERANCE_CORES = 0.3
 DYNAMIC_POWERSAVE_DRIVERS = ("intel_pstate", "amd-pstate-epp")
 CLOCK_FALL = 0.85  # of the highest clock seen: Pis throttle in larger steps (1500, 1000, 750 MHz)
 CLOCK_SLACK_S = 0.5
+CPU_SHARE = 0.8  # of the window; a process that computes without a pause is near 1
+CPU_JUDGED_S = 0.25  # windows from this length on: in a shorter one, one tick of others is much
 LOW_BATTERY_PERCENT = 15
 
 
@@ -100,7 +102,11 @@ def _load_problems(state: DeviceState, threads: int) -> list[Problem]:
 
 
 def problems_during(
-    row: Measurement, before: DeviceState, after: DeviceState, elapsed_s: float
+    row: Measurement,
+    before: DeviceState,
+    after: DeviceState,
+    elapsed_s: float,
+    cpu_s: float = 0.0,
 ) -> tuple[Problem, ...]:
     """What happened to the device while it measured.
 
@@ -109,6 +115,7 @@ def problems_during(
         before: the state before.
         after: the state after.
         elapsed_s: how long it took by this machine's clock, all in all.
+        cpu_s: its processor time in the steady window, of all threads; 0 is unknown.
     """
     found = []
     clocks = [one.frequency_mhz for one in row.watched if one.frequency_mhz is not None]
@@ -128,7 +135,16 @@ def problems_during(
             )
         )
     measured_s = sum(row.samples_ms) / 1e3
-    if measured_s > elapsed_s + CLOCK_SLACK_S:
+    jumped = measured_s > elapsed_s + CLOCK_SLACK_S
+    if not jumped and measured_s >= CPU_JUDGED_S and 0 < cpu_s < CPU_SHARE * measured_s:
+        share = cpu_s / measured_s
+        found.append(
+            Problem(
+                f"it had a core for {share:.0%} of the time only: other work came in between",
+                "close other programs, or give it cores of its own: --pin",
+            )
+        )
+    if jumped:
         found.append(
             Problem(
                 f"the device's clock jumped: {measured_s:.1f} s within {elapsed_s:.1f} s",

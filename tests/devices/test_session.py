@@ -241,6 +241,19 @@ def test_a_state_that_spoils_a_measurement_makes_the_row_invalid(models, tmp_pat
     assert benched.before.throttled_now == benched.after.throttled_now == ("throttled",)
 
 
+def test_a_machine_that_gets_busy_while_it_measures_makes_the_row_invalid(models, tmp_path):
+    """The agent is stopped and goes on again and again, as a busy core would have it."""
+    (tmp_path / "python").write_text(
+        f'#!/bin/sh\nexec 3<&0\n{sys.executable} "$@" <&3 & p=$!\n'
+        "while kill -STOP $p; do sleep 0.03; kill -CONT $p; sleep 0.02; done 2>/dev/null\nwait $p\n"
+    )
+    (tmp_path / "python").chmod(0o755)
+    with Session(LocalTransport(), str(tmp_path / "python")) as opened:
+        row = opened.bench(models.int8_tflite, seconds=0.6, min_runs=3).row
+    assert not row.valid
+    assert any("other work came in between" in reason for reason in row.reasons)
+
+
 @pytest.fixture
 def python_with_site(tmp_path):
     """A Python that runs some code first, as another device's clock would."""

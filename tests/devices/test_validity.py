@@ -130,6 +130,23 @@ def test_limits_that_came_while_it_measured(before, after, said):
     assert bool(problems_during(row_of(), *states, 10.0)) == said
 
 
+@pytest.mark.parametrize(
+    ("cpu_s", "samples_ms", "said"),
+    [
+        (6.0, (10_000.0,), True),
+        (9.9, (10_000.0,), False),
+        (19.0, (10_000.0,), False),  # of two threads
+        (0.0, (10_000.0,), False),  # unknown
+        (0.01, (200.0,), False),  # too short to tell
+    ],
+)
+def test_work_that_comes_in_between_is_seen_by_the_processor_time(cpu_s, samples_ms, said):
+    found = problems_during(row_of(samples_ms=samples_ms), GOOD, GOOD, 10.0, cpu_s)
+    assert bool(found) == said
+    if said:
+        assert found[0].reason.startswith("it had a core for 60% of the time only")
+
+
 def test_a_clock_that_jumps_is_seen_by_the_other_machine():
     found = problems_during(row_of(samples_ms=(3_600_000.0,)), GOOD, GOOD, 10.0)
     assert found[0].reason == "the device's clock jumped: 3600.0 s within 10.0 s"
