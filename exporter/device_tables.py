@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.live import Live
 from rich.table import Table
 
+from devices.state import UNKNOWN
 from exporter.terminal import console
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FleetTable:
 
 
 def print_bench(document: Bench) -> None:
-    """One line a file; below, what would make invalid ones valid, and the ratios."""
+    """One line a file; below, the devices, what would make invalid rows valid, and the ratios."""
     many = len({row.device for row in document.rows}) > 1
     table = Table(box=None)
     names = ["device"] if many else []
@@ -74,10 +75,10 @@ def print_bench(document: Bench) -> None:
     for row in document.rows:
         table.add_row(*([row.device] if many else []), *_bench_cells(row))
     console().print(table)
-    for row in document.rows:
-        for reason, remedy in zip(row.reasons, row.remedies, strict=True):
-            _say(f"not valid: {row.device}, {row.artifact}: {reason}")
-            _say(f"  to do:   {remedy}")
+    for device, before in document.device_state.items():
+        _say(f"{device}: {state_line(before, document.device_state_after.get(device, before))}")
+    for line in invalid_lines(document.rows):
+        _say(line)
     for ratio in document.versus:
         _say(
             f"{ratio.artifact} takes {ratio.ratio:.3f} times as long as {ratio.baseline} on "
@@ -85,6 +86,49 @@ def print_bench(document: Bench) -> None:
         )
     for row in document.rows:
         _print_operators(row)
+
+
+def state_line(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """A device's state in a line: what bears on the figures, before and after."""
+    clocks, governors = before["frequency_max_mhz"], before["governors"]
+    heat = " to ".join(
+        f"{state['temperature_c']:.0f}"
+        for state in (before, after)
+        if _known(state, "temperature_c")
+    )
+    battery = before["battery_percent"]
+    parts = (
+        before["model"] if _known(before, "model") else "an unknown board",
+        f"{before['cores']} cores" if _known(before, "cores") else "",
+        f"up to {clocks:.0f} MHz" if _known(before, "frequency_max_mhz") else "",
+        f"governor {', '.join(governors)}" if _known(before, "governors") else "governor unknown",
+        f"{heat} °C" if heat else "temperature unknown",
+        f"battery at {battery} %" if _known(before, "battery_percent") else "",
+    )
+    return ", ".join(part for part in parts if part)
+
+
+def _known(state: Mapping[str, Any], key: str) -> bool:
+    return bool(state.get(key, UNKNOWN) != UNKNOWN)
+
+
+def invalid_lines(rows: Sequence[BenchRow]) -> list[str]:
+    """Why rows are not valid and what would mend it; files with one reason in one line."""
+    files: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        for reason, remedy in zip(row.reasons, row.remedies, strict=True):
+            files.setdefault((row.device, reason, remedy), []).append(row.artifact)
+    lines = []
+    for (device, reason, remedy), names in files.items():
+        lines += [f"not valid: {device}, {', '.join(names)}: {reason}", f"  to do:   {remedy}"]
+    return lines
+
+
+def _runs_in(runtime: str, delegate: str) -> str:
+    """The interpreter, and whose kernels ran: those of ONNX Runtime are its own."""
+    if delegate != "none":
+        return f"{runtime} ({delegate})"
+    return runtime if runtime.startswith("onnxruntime") else f"{runtime} (builtin kernels)"
 
 
 def _say(text: str) -> None:
@@ -96,7 +140,7 @@ def _bench_cells(row: BenchRow) -> tuple[str, ...]:
     times = (row.load_ms, row.first_ms, row.p50_ms, row.p90_ms, row.p99_ms)
     return (
         row.artifact,
-        f"{row.runtime} ({row.delegate})",
+        _runs_in(row.runtime, row.delegate),
         *(f"{time_ms:.3f}" for time_ms in times),
         f"{row.peak_inference_bytes / 1e6:.1f}",
         str(len(row.samples_ms)),
@@ -130,7 +174,7 @@ def smoke_line(row: SmokeRow) -> str:
     problem = f"; {row.error}" if row.error else ""
     return (
         f"{mark} {row.device}  {row.file}: {said}, {row.samples} samples, "
-        f"{row.runtime} {row.runtime_version} ({row.delegate}){problem}"
+        f"{_runs_in(f'{row.runtime} {row.runtime_version}', row.delegate)}{problem}"
     )
 
 
