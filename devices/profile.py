@@ -20,6 +20,7 @@ class Profile(BaseModel):
 
     Attributes:
         matches: how the kernel's name of the board begins.
+        os: how the system's name begins, where no board is meant but all with this system.
         clock_mhz: the highest clock as delivered.
         memory_mib: of the smallest model.
         soft_limit_c: the temperature from which on the firmware lowers the clock.
@@ -31,6 +32,7 @@ class Profile(BaseModel):
 
     name: str
     matches: str | None = None
+    os: str | None = None
     soc: str | None = None
     machine: str
     cores: int | None = None
@@ -63,9 +65,13 @@ def load_profile(name: str) -> Profile:
 
 
 def profile_of(state: DeviceState) -> Profile | None:
-    """The profile that the board's own name fits."""
-    for name in NAMES:
-        profile = load_profile(name)
+    """The profile that the board's own name fits, else its system's and machine's."""
+    profiles = [load_profile(name) for name in NAMES]
+    for profile in profiles:
         if profile.matches and state.model and state.model.startswith(profile.matches):
+            return profile
+    for profile in profiles:
+        fits = profile.os and state.os and state.os.startswith(profile.os)
+        if fits and state.machine == profile.machine:
             return profile
     return None

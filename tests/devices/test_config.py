@@ -130,7 +130,7 @@ def test_this_machine_runs_this_python_unless_another_is_named(address, python, 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_figure_of_a_profile_has_a_source(name):
     profile = load_profile(name)
-    figures = {"soc", "clock_mhz", "memory_mib", "soft_limit_c", "dot_product"}
+    figures = set(type(profile).model_fields) - {"name", "matches", "os", "sources"}
     known = {figure for figure in figures if getattr(profile, figure) is not None}
     assert known <= set(profile.sources)
     assert all(profile.sources.values())
@@ -160,6 +160,15 @@ PI_4 = DeviceState(
 def test_a_board_is_known_by_its_own_name(model, name):
     found = profile_of(DeviceState(model=model))
     assert (found.name if found is not None else None) == name
+
+
+@pytest.mark.parametrize(
+    ("os", "machine", "known"),
+    [("Android 14", "aarch64", True), ("Android 9", "armv8l", False), ("Debian", "aarch64", False)],
+)
+def test_a_phone_is_known_by_its_system(os, machine, known):
+    found = profile_of(DeviceState(model="Acme 5", os=os, machine=machine))
+    assert (found is not None and found.name == "Android phone, arm64") == known
 
 
 @pytest.mark.parametrize(

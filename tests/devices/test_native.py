@@ -6,10 +6,12 @@ import dataclasses
 import json
 import platform
 import subprocess
+import zipfile
 
 import numpy as np
 import onnx.parser
 import pytest
+from typer.testing import CliRunner
 
 from devices.adb import open_adb
 from devices.build_runner import LITERT_VERSION, build_runner
@@ -19,6 +21,7 @@ from devices.errors import AgentError, CrashError, DeviceError, MissingToolError
 from devices.local import LocalTransport
 from devices.native import NativeRunner
 from devices.session import Feeding, Session
+from exporter.cli import app
 from exporter.pack import pack
 from runtimes.errors import MissingRuntimeError, ModelError
 from runtimes.values import sha256_of
@@ -246,6 +249,39 @@ def test_a_target_that_is_none(tmp_path):
     with pytest.raises(DeviceError, match="no target 'mips'") as caught:
         build_runner("mips", tmp_path / "out")
     assert "aarch64" in caught.value.expected
+
+
+WHEELS = {
+    "ai_edge_litert-2.0.3-cp311-none-manylinux_2_17_aarch64.whl": (
+        "libLiteRtRuntimeCApi.so",
+        "ai_edge_litert/libLiteRtRuntimeCApi.so",
+    ),
+    "onnxruntime-1.32.0-cp311-none-manylinux_2_28_aarch64.whl": (
+        "libonnxruntime.so.1",
+        "onnxruntime/capi/libonnxruntime.so.1.32.0",
+    ),
+}
+
+
+def test_the_command_builds_a_bundle_of_wheels_that_are_here(bundle, tmp_path):
+    """A real compilation; no wheel is fetched in place of those that are named."""
+    bundle("aarch64")  # or the test is skipped, for want of a compiler
+    words = []
+    for name, (library, member) in WHEELS.items():
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, f"{library} of this wheel")
+        words += ["--wheel", str(tmp_path / name)]
+    out = tmp_path / "runner"
+    command = ["devices", "build-runner", "--target", "aarch64", "--out", str(out), *words]
+    found = CliRunner().invoke(app, command)
+    assert found.exit_code == 0, found.output
+    assert f"{out}: " in found.output
+    assert load_bundle(out).interpreters == ("libLiteRtRuntimeCApi.so", "libonnxruntime.so.1")
+    program = (out / "runner").read_bytes()
+    assert program[:4] == b"\x7fELF"
+    assert int.from_bytes(program[18:20], "little") == 183  # EM_AARCH64
+    for library, _ in WHEELS.values():
+        assert (out / library).read_text() == f"{library} of this wheel"
 
 
 def test_a_missing_compiler_names_its_package(tmp_path, monkeypatch):

@@ -120,15 +120,25 @@ def test_a_missing_interpreter_names_what_to_install(models, monkeypatch):
         find_runtime(models.int8_onnx)
 
 
-def test_auto_takes_the_first_tflite_interpreter_that_is_there(models, monkeypatch):
-    fake = types.ModuleType("tflite_runtime.interpreter")
-    package = types.ModuleType("tflite_runtime")
-    package.__version__ = "2.14.0"
-    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    monkeypatch.setitem(sys.modules, "tflite_runtime", package)
-    monkeypatch.setitem(sys.modules, "tflite_runtime.interpreter", fake)
+@pytest.mark.parametrize(
+    ("name", "module", "missing"),
+    [
+        ("tflite_runtime", "tflite_runtime.interpreter", ("ai_edge_litert",)),
+        ("tensorflow", "tensorflow.lite.python.interpreter", ("ai_edge_litert", "tflite_runtime")),
+    ],
+)
+def test_auto_takes_the_first_tflite_interpreter_that_is_there(
+    models, monkeypatch, name, module, missing
+):
+    for package in missing:
+        monkeypatch.setitem(sys.modules, f"{package}.interpreter", None)
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        path = ".".join(parts[:end])
+        monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+    sys.modules[name].__version__ = "2.14.0"
     found = find_runtime(models.int8_tflite)
-    assert (found.name, found.version) == ("tflite_runtime", "2.14.0")
+    assert (found.name, found.version) == (name, "2.14.0")
 
 
 def test_no_tflite_interpreter_at_all_says_why_of_each(models, monkeypatch):

@@ -56,6 +56,11 @@ def test_a_report_survives_json():
     assert decode(BenchReport, json.loads(json.dumps(dataclasses.asdict(REPORT)))) == REPORT
 
 
+def test_a_measurement_takes_10_seconds_and_50_runs_unless_told_otherwise():
+    found = decode(BenchRequest, {"model": "a.tflite"})
+    assert (found.seconds, found.min_runs) == (10.0, 50)
+
+
 def test_defaults_fill_what_a_request_leaves_out():
     found = decode(BenchRequest, {"model": "a.tflite", "seconds": 2})
     assert found == BenchRequest(model="a.tflite", seconds=2.0)
