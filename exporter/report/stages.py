@@ -16,6 +16,10 @@ __all__ = ["StageRow", "stage_rows"]
 _RUNTIMES: Final = ("tflite", "onnx")
 _UNCOMPRESSED: Final = "fp32"
 """The stage of which the fp32 files are made."""
+_SAME_GRAPH: Final = ("pruned", "shared")
+"""Stages that only change numbers in the graph of the stage before: no runtime is faster for it."""
+_SHIPPED: Final = "QAT"
+"""The stage that becomes the int8 files."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class StageRow:
     """One stage; None where nothing was measured.
 
     `accuracy` and `sparsity` are in [0, 1]. `times` has the measurement in TFLite and that in ONNX
-    Runtime of the file that the stage became; a stage that became none has none.
+    Runtime of the file that the stage became. A stage that became none has those of the fp32 files
+    where it is their graph with other numbers in it, and `as_fp32` says so; else it has none.
     """
 
     name: str
@@ -31,20 +36,28 @@ class StageRow:
     sparsity: float | None
     size_bytes: int | None
     times: tuple[BenchRow | None, ...]
+    as_fp32: bool = False
 
 
 def stage_rows(evidence: Evidence) -> tuple[StageRow, ...]:
     """The stages of training, the int8 .tflite file, its package; empty where nothing trained."""
     stages = () if evidence.accuracy is None else evidence.accuracy.stages
+    names = [stage.stage for stage in stages]
+    # A stage like channel pruning leaves another graph, and that of the fp32 files no more.
+    as_fp32 = [
+        name in _SAME_GRAPH and {*names[:place]} <= {_UNCOMPRESSED, *_SAME_GRAPH}
+        for place, name in enumerate(names)
+    ]
     rows = [
         StageRow(
             stage.stage,
             stage.accuracy,
             stage.sparsity,
             stage.weight_bytes,
-            _times(evidence, "fp32") if stage.stage == _UNCOMPRESSED else (None,) * len(_RUNTIMES),
+            _times_of(evidence, stage.stage, as_fp32=same),
+            same,
         )
-        for stage in stages
+        for stage, same in zip(stages, as_fp32, strict=True)
     ]
     shipped = evidence.manifest.artifact("tflite", "int8")
     return tuple(rows + _shipped(evidence, shipped)) if rows and shipped is not None else ()
@@ -59,6 +72,12 @@ def _shipped(evidence: Evidence, artifact: Artifact) -> list[StageRow]:
     if artifact.package is not None:
         rows.append(StageRow("packed", accuracy, sparsity, artifact.package.bytes, times))
     return rows
+
+
+def _times_of(evidence: Evidence, stage: str, *, as_fp32: bool) -> tuple[BenchRow | None, ...]:
+    if stage == _UNCOMPRESSED or as_fp32:
+        return _times(evidence, "fp32")
+    return _times(evidence, "int8") if stage == _SHIPPED else (None,) * len(_RUNTIMES)
 
 
 def _times(evidence: Evidence, precision: str) -> tuple[BenchRow | None, ...]:

@@ -15,6 +15,7 @@ from exporter.gate.evidence import Evidence
 from exporter.gate.readings import peak_bytes
 from exporter.gate.units import BYTES, POINTS, RATIO, SHARE
 from exporter.report.plots import Point, Run
+from exporter.report.stages import stage_rows
 from exporter.report.summary import SummaryRow, label, representative, time_text
 
 __all__ = ["Device", "Figure", "devices", "figures", "points", "recipe", "runs", "timed_points"]
@@ -97,7 +98,10 @@ def points(evidence: Evidence) -> tuple[Point, ...]:
 
 
 def timed_points(evidence: Evidence) -> tuple[Point, ...]:
-    """Every file whose accuracy and time are known; stages of training are timed on no device."""
+    """Every file whose accuracy and time are known, and the stages that run as the fp32 files do.
+
+    Those stand at the time of the first fp32 file that was measured.
+    """
     found: list[Point] = []
     for artifact in evidence.manifest.artifacts:
         row = representative(evidence, artifact)
@@ -105,6 +109,10 @@ def timed_points(evidence: Evidence) -> tuple[Point, ...]:
         if row is not None and accuracy and math.isfinite(row.p50_ms):
             name, colour = _short_label(artifact), _colour(artifact)
             found.append(Point(name, row.p50_ms, accuracy[0].accuracy, "file", colour))
+    for stage in stage_rows(evidence):
+        times = [row.p50_ms for row in stage.times if row is not None and math.isfinite(row.p50_ms)]
+        if stage.as_fp32 and stage.accuracy is not None and times:
+            found.append(Point(stage.name, times[0], stage.accuracy, "stage", "stage"))
     return tuple(found)
 
 

@@ -11,10 +11,12 @@ import pytest
 import exporter.report
 from exporter.errors import BuildError, MissingRuntimeError
 from exporter.gate import Line, Verdict
+from exporter.gate.evidence import Evidence
 from exporter.gate.units import TIMES
 from exporter.gate.verdict import NOTHING
 from exporter.report import LayerRow, write_report
 from exporter.report.svg import telling
+from exporter.report.views import timed_points
 
 MOST_BYTES = 3_000_000
 HOSTILE = "<script>alert(1)</script><img src=http://evil.example/x onerror=a>&\"'$x_$ {{7*7}}\x1b"
@@ -86,7 +88,10 @@ def test_ids_are_told_apart_and_found(page):
         f"fp32 · ONNX Runtime 98.30 % 0.00 pt 313 kB {NOTHING} 1.00{TIMES} 928 µs 966 µs 38.7 MB",
         f"int8 · TFLite 97.90 % 0.40 pt 84.2 kB 14.9 kB 20.8{TIMES} 313 µs 326 µs 38.1 MB",
         f"fp32 98.30 % 0.00 % 304 kB {NOTHING} 928 µs",
-        f"pruned 98.10 % 90.00 % 41.3 kB {NOTHING} {NOTHING}",
+        f"pruned 98.10 % 90.00 % 41.3 kB {NOTHING} as fp32",
+        f"shared 97.70 % 90.00 % 13.8 kB {NOTHING} as fp32",
+        "QAT 98.00 % 90.00 % 13.8 kB 313 µs 383 µs",
+        "no runtime skips zeros or equal weights",
         "int8 file 97.90 % 86.81 % 84.2 kB 313 µs 383 µs",
         "packed 97.90 % 86.81 % 14.9 kB 313 µs 383 µs",
         "Unstructured zeros shrink the download, not int8 inference time",
@@ -325,6 +330,34 @@ def test_odd_stages_can_be_drawn(build, builds):
 def test_a_build_that_never_trained_has_no_stages(build, builds):
     builds.edit_json(build / "accuracy.json", lambda document: document.update(stages=[]))
     assert "Stage by stage" not in Elements(written(build)).words
+
+
+def test_stages_without_a_file_stand_at_the_time_of_the_fp32_file(build):
+    points = {point.name: point for point in timed_points(Evidence(build))}
+    fp32 = points["fp32 · ONNX Runtime"]
+    assert {name for name, point in points.items() if point.kind == "stage"} == {"pruned", "shared"}
+    assert points["pruned"].x == points["shared"].x == fp32.x
+    assert (points["pruned"].accuracy, points["shared"].accuracy) == (0.981, 0.977)
+
+
+def test_behind_channel_pruning_no_stage_is_said_to_run_as_fp32(build, builds):
+    def change(document):
+        fp32 = document["stages"][0]
+        document["stages"].insert(1, {**fp32, "stage": "narrowed"})
+
+    builds.edit_json(build / "accuracy.json", change)
+    words = Elements(written(build)).words
+    assert f"pruned 98.10 % 90.00 % 41.3 kB {NOTHING} {NOTHING}" in words
+    assert "as fp32" not in words
+    assert not [one for one in timed_points(Evidence(build)) if one.kind == "stage"]
+
+
+def test_without_a_time_of_fp32_no_stage_has_one(build, builds):
+    def change(document):
+        document["rows"] = [row for row in document["rows"] if "fp32" not in row["artifact"]]
+
+    builds.edit_json(build / "bench.json", change)
+    assert "as fp32 " not in Elements(written(build)).words
 
 
 def test_a_missing_manifest_is_bad_input(tmp_path):
