@@ -9,9 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from exporter.build import SCHEMA_VERSION, Frozen
+from exporter.build import SCHEMA_VERSION, Artifact, Frozen
 
-__all__ = ["CONTENTS", "RECIPE", "Contents", "FileContents", "LayerRow", "OperatorUse"]
+__all__ = [
+    "CONTENTS",
+    "RECIPE",
+    "Contents",
+    "FileContents",
+    "LayerRow",
+    "OperatorUse",
+    "has_contents",
+]
 
 CONTENTS: Final = "contents.json"
 RECIPE: Final = "recipe.json"
@@ -90,3 +98,8 @@ class Contents(Frozen):
     def of(self, sha256: str) -> FileContents | None:
         """The entry of the file with this hash."""
         return next((entry for entry in self.files if entry.sha256 == sha256.lower()), None)
+
+
+def has_contents(artifact: Artifact) -> bool:
+    """Whether a file is listed: the int8 ones, but for .ort, which holds what the .onnx holds."""
+    return artifact.precision == "int8" and artifact.format != "ort"

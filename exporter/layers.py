@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from exporter.build import MANIFEST, Artifact, Manifest, load_json, save_json
-from exporter.contents import CONTENTS, Contents, FileContents, LayerRow, OperatorUse
+from exporter.contents import CONTENTS, Contents, FileContents, LayerRow, OperatorUse, has_contents
 from exporter.errors import ModelError
 from exporter.graph.model import Array
 
@@ -62,7 +62,7 @@ def write_contents(directory: Path) -> Contents:
         files=tuple(
             _file_contents(directory, artifact)
             for artifact in manifest.artifacts
-            if artifact.precision == "int8" and artifact.format != "ort"
+            if has_contents(artifact)
         )
     )
     save_json(directory / CONTENTS, document)

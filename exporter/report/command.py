@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporter.build import Artifact
-from exporter.contents import CONTENTS, LayerRow
+from exporter.contents import LayerRow, has_contents
 from exporter.gate import Verdict, check, load_baseline, load_budget
 from exporter.gate.evidence import Evidence
 from exporter.report.page import environment, write_report
@@ -22,7 +22,8 @@ def draw_build(
 ) -> Path:
     """Draw the page of a build; gives its path.
 
-    Lists the files' contents where that was not done, so that a budget can hold them.
+    Lists the files' contents where that was not done, or of other files, so that a budget can hold
+    them.
 
     Args:
         directory: a build directory.
@@ -35,7 +36,7 @@ def draw_build(
         MissingRuntimeError: matplotlib or jinja2 is not installed.
     """
     environment()  # better told before anything is read
-    if not (directory / CONTENTS).exists():
+    if not _is_listed(Evidence(directory)):
         from exporter.layers import write_contents
 
         write_contents(directory)
@@ -46,6 +47,15 @@ def draw_build(
         verdict = check(directory, load_budget(budget), baseline=before)
     layers = layers_of(Evidence(directory))
     return write_report(directory, verdict=verdict, layers=layers, output=output)
+
+
+def _is_listed(evidence: Evidence) -> bool:
+    """Whether contents.json is there, and of these very files."""
+    return all(
+        evidence.file_contents(artifact) is not None
+        for artifact in evidence.manifest.artifacts
+        if has_contents(artifact)
+    )
 
 
 def _recipe_budget(directory: Path) -> Path | None:

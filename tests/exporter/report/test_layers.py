@@ -11,10 +11,11 @@ from exporter.build import (
     MANIFEST,
     Artifact,
     Manifest,
+    load_json,
     save_json,
     sha256_of,
 )
-from exporter.contents import CONTENTS
+from exporter.contents import CONTENTS, Contents
 from exporter.gate.evidence import Evidence
 from exporter.layers import entropy_bits, layer_rows, write_contents
 from exporter.report.command import draw_build
@@ -139,6 +140,15 @@ def test_the_report_lists_contents_and_draws_the_layers(shipped):
     assert "<h3>Weights</h3>" in page
     for row in layer_rows(shipped / "network.int8.tflite"):
         assert row.name in page
+
+
+def test_the_report_lists_contents_again_that_are_another_build_s(shipped):
+    """The gate's remedy for files that are not listed is `edgewright report`."""
+    document = write_contents(shipped)
+    stale = document.files[0].model_copy(update={"sha256": "0" * 64})
+    save_json(shipped / CONTENTS, document.model_copy(update={"files": (stale,)}))
+    draw_build(shipped)
+    assert load_json(shipped / CONTENTS, Contents) == document
 
 
 def test_the_report_holds_the_recipe_s_budget(shipped):
