@@ -57,10 +57,12 @@ def _lines(
         return None
     with drawing(_WIDTH_IN, 2.2) as figure:
         axes = figure.subplots()
-        for label, points in series.items():
+        for place, (label, points) in enumerate(series.items()):
             colour = COLOURS[_COLOURS[label]]
             xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, marker="o", ms=4, lw=1.2, color=colour, label=short(label))
+            # The files often have one accuracy: the first line is seen on both sides of the next.
+            size = 4 + 2.5 * (len(series) - 1 - place)
+            axes.plot(xs, ys, marker="o", ms=size, lw=0.3 * size, color=colour, label=short(label))
         _frame(axes, releases, series, quantity)
         return inline_svg(figure, name, f"{title} over releases")
 
@@ -82,12 +84,16 @@ def _frame(
     quantity: Quantity,
 ) -> None:
     """Room above and below: a tenth of a percent must not look like a cliff."""
+    from matplotlib.ticker import MaxNLocator
+
     values = [amount for points in series.values() for _, amount in points]
     low, high = min(values), max(values)
     # An axis at least a tenth as high as its values; accuracy one point, as on the other page.
     least = 0.01 if quantity is SHARE else 0.1 * high
     spare = max(0.0, least - (high - low)) / 2 + 0.12 * (high - low)
     axes.set_ylim(low - spare, high + spare or 1.0)
+    # Steps whose multiples three digits tell apart: 14.75 and 15.25 would read 14.8 and 15.2.
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(lambda amount, _: quantity.format(max(0, amount)))
     step = max(1, len(releases) // 8)
     shown = range(0, len(releases), step)

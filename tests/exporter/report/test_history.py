@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from rich.console import Console
@@ -153,6 +155,17 @@ def test_the_page_has_a_picture_of_size_accuracy_and_latency(history, build, tmp
         assert f"<h3>{title}</h3>" in page
     assert "http:" not in page
     assert "https:" not in page
+
+
+def test_steps_of_an_axis_read_as_equal(history, build, tmp_path):
+    """15.25 kB would read 15.2 kB, nearer to 15.0 kB than to 15.5 kB."""
+    history.append(build)
+    page = write_history(history.releases(), tmp_path / "history.html").read_text()
+    download = re.search(r"<svg.*?</svg>", page, re.DOTALL)[0]
+    sizes = [float(found) for found in re.findall(r">\s*([\d.]+) kB\s*<", download)]
+    steps = {round(after - before, 6) for before, after in pairwise(sorted(sizes))}
+    assert len(sizes) > 2
+    assert len(steps) == 1, sizes
 
 
 @pytest.mark.parametrize("count", [0, 1])
