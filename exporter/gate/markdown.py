@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.build import write_bytes
-from exporter.gate.text import printable
+from exporter.gate.text import printable, source
 from exporter.gate.units import BYTES, SHARE, Quantity
 from exporter.gate.verdict import NOTHING, Line, Verdict
 
@@ -84,7 +84,8 @@ def _row(line: Line) -> str:
 
 
 def _advice(line: Line) -> str:
-    text = f"- **{_escape(line.artifact)}, {_escape(line.title)}**: {_prose(line.reason)}."
+    reason = _prose(line.reason + source(line))
+    text = f"- **{_escape(line.artifact)}, {_escape(line.title)}**: {reason}."
     if line.details:
         text += f" Layers: {_escape('; '.join(line.details))}."
     return text + (f" *What helps:* {_prose(line.remedy)}." if line.remedy else "")

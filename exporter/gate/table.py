@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from exporter.gate.text import printable
+from exporter.gate.text import printable, source
 from exporter.gate.verdict import Line, Verdict
 
 __all__ = ["render"]
@@ -59,14 +59,10 @@ def _advice(line: Line) -> Iterator[RenderableType]:
     head.append(f"{printable(line.artifact)}: {printable(line.title)}", style="bold")
     yield Text("")
     yield head
-    yield Padding(Text(printable(line.reason) + _source(line)), (0, 0, 0, 2), expand=False)
+    yield Padding(Text(printable(line.reason + source(line))), (0, 0, 0, 2), expand=False)
     for detail in line.details:
         yield Padding(Text(f"· {printable(detail)}"), (0, 0, 0, 2), expand=False)
     if line.remedy:
         advice = Text("what helps: ", style="dim")
         advice.append(printable(line.remedy), style="not dim")
         yield Padding(advice, (0, 0, 0, 2), expand=False)
-
-
-def _source(line: Line) -> str:
-    return f" ({printable(line.source)})" if line.source and line.measured is not None else ""

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from exporter.gate.verdict import Line
 
-__all__ = ["explanation", "printable"]
+__all__ = ["explanation", "printable", "source"]
 
 
 def explanation(line: Line) -> str:
     """What was allowed and measured, why that is no, the layers behind it, and what helps."""
-    parts = [
-        f"{line.title}: allowed {line.limit_text}, measured {line.measured_text}; {line.reason}"
-        + (f" ({line.source})" if line.source and line.measured is not None else "")
-    ]
+    measured = "" if line.measured is None else f", measured {line.measured_text}"
+    parts = [f"{line.title}: allowed {line.limit_text}{measured}; {line.reason}{source(line)}"]
     if line.details:
         parts.append(f"Layers: {'; '.join(line.details)}")
     if line.remedy:
         parts.append(f"What helps: {line.remedy}")
     return printable(". ".join(parts) + ".")
+
+
+def source(line: Line) -> str:
+    """Where the measured value comes from, in brackets; "" where nothing was measured."""
+    return f" ({line.source})" if line.source and line.measured is not None else ""
 
 
 def printable(text: str) -> str:

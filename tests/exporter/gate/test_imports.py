@@ -28,6 +28,18 @@ def test_the_gate_imports_nothing_heavy(module):
     assert done.stdout.strip() == "[]"
 
 
+def test_a_check_imports_no_output_that_it_is_not_asked_for(build, tmp_path):
+    budget = tmp_path / "budget.toml"
+    budget.write_text('[limits."*.int8.tflite"]\nfile_bytes = "1 MB"\n')
+    argv = [sys.executable, "-X", "importtime", "-m", "exporter.cli", "check"]
+    argv += [str(build), "--budget", str(budget)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "exporter.gate.table" in loaded
+    assert not {f"exporter.gate.{name}" for name in ("junit", "sarif", "github")} & loaded
+    assert not {"xml.etree.ElementTree", *HEAVY} & loaded
+
+
 def test_public_names():
     assert exporter.gate.__all__ == [
         "Baseline",

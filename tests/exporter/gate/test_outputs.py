@@ -100,6 +100,18 @@ def test_junit_has_one_case_a_line(verdict):
     assert "allowed ≤ 84.215 kB, measured 84.216 kB; 1 B (0.0012 %) over" in failure.text
 
 
+def test_what_was_not_measured_is_not_said_to_be_measured(verdict):
+    root = ET.fromstring(to_junit(verdict))  # noqa: S314 - our own text
+    (text,) = [one.text for one in root.iter("failure") if one.get("type") == "latency_p90"]
+    assert text.startswith("latency_p90 on phone: allowed ≤ 2.00 ms; not measured on phone")
+
+
+def test_markdown_says_where_a_measurement_is_from(build, budget_of):
+    budget = budget_of('[limits."*.int8.tflite"]\nlatency_p90 = { local = "1 us" }\n')
+    text = to_markdown(check(build, budget))
+    assert "over the limit (on local in litert with xnnpack, 1 thread)." in text
+
+
 def test_junit_of_hostile_names_is_still_xml(hostile, tmp_path):
     path = tmp_path / "junit.xml"
     write_junit(hostile, path)
