@@ -205,11 +205,11 @@ def to_json(releases: Sequence[Release]) -> str:
 
 def render(releases: Sequence[Release]) -> Table:
     """A table for a terminal: a line for each int8 file, the newest last."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for column in ("#", "build", "built", "gate", "file"):
         table.add_column(column, justify="right" if column == "#" else "left", no_wrap=True)
-    for column in ("accuracy", "size", "package", "p50", "p90", "peak memory"):
-        table.add_column(column, justify="right")
+    for column in ("accuracy", "size", "package", "p50", "p90", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
     for release in releases:
         gate = {None: "", True: "✓", False: "✗"}[release.passed]
         built = printable(release.built)[:16].replace("T", " ")

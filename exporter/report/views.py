@@ -44,14 +44,14 @@ class Device:
         runs: its measurements.
         state: what was known of it: name, value before, and after where that is another.
         unknown: what it did not tell.
-        doubts: (measurement, what spoke against it) for those that are not valid.
+        doubts: (measurements, what spoke against them) for those that are not valid.
     """
 
     name: str
     runs: tuple[Run, ...]
     state: tuple[tuple[str, str], ...]
     unknown: tuple[str, ...]
-    doubts: tuple[tuple[str, str], ...]
+    doubts: tuple[tuple[tuple[str, ...], str], ...]
 
     @property
     def arm_files_on_x86(self) -> tuple[str, ...]:
@@ -134,12 +134,16 @@ def _device(evidence: Evidence, name: str, its_runs: tuple[Run, ...]) -> Device:
     for key, value in before.items():
         texts = dict.fromkeys((_state_text(key, value), _state_text(key, after.get(key, value))))
         state[key.removesuffix("_bytes")] = ", then ".join(texts)
+    doubts: dict[str, list[str]] = {}
+    for run in its_runs:
+        if not run.steady and run.doubt:
+            doubts.setdefault(run.doubt, []).append(run.name)
     return Device(
         name=name,
         runs=its_runs,
         state=tuple((key, text) for key, text in state.items() if text != _UNKNOWN),
         unknown=tuple(key for key, text in state.items() if text == _UNKNOWN),
-        doubts=tuple((run.name, run.doubt) for run in its_runs if not run.steady and run.doubt),
+        doubts=tuple((tuple(names), doubt) for doubt, names in doubts.items()),
     )
 
 

@@ -146,6 +146,20 @@ def test_the_table_and_the_document_hold_every_release(history, build, capsys):
     assert [release["passed"] for release in document["releases"]] == [True, False]
 
 
+def test_a_line_of_the_table_stays_one_on_120_columns(history, build, builds, capsys):
+    def change(document):
+        for row in document["rows"]:
+            row["valid"] = False
+
+    builds.edit_json(build / "bench.json", change)
+    history.append(build, passed=True)
+    Console(width=120).print(render(history.releases()))
+    head, _, *rows = capsys.readouterr().out.rstrip().splitlines()
+    assert [row.count("~") for row in rows] == [2, 2]
+    assert "accuracy" in head
+    assert "\N{HORIZONTAL ELLIPSIS}" not in "".join(rows)
+
+
 def test_the_page_has_a_picture_of_size_accuracy_and_latency(history, build, tmp_path):
     for _ in range(3):
         history.append(build, passed=True)

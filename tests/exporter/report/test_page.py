@@ -202,6 +202,18 @@ def test_a_time_that_was_not_steady_is_marked(build, builds):
     assert "int8 · TFLite was not steady: throttled while it ran" in words
 
 
+def test_what_made_several_times_unsteady_is_said_once(build, builds):
+    def change(document):
+        for row in document["rows"]:
+            row.update(valid=False, reasons=["other work"])
+
+    builds.edit_json(build / "bench.json", change)
+    words = Elements(written(build)).words
+    files = "fp32 · ONNX Runtime, int8 · TFLite, int8 · ONNX Runtime"
+    assert words.count("not steady: other work") == 1
+    assert f"{files} were not steady: other work" in words
+
+
 def test_a_state_that_changed_is_told_before_and_after(build, builds):
     def change(document):
         document["device_state"] = {
