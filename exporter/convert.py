@@ -40,10 +40,11 @@ FORMATS = (".onnx", ".ort", ".tflite")
 SAMPLES = 8
 OPTION = "--integer-only"
 """The command line's word for `Wishes.integer_only`."""
-IN_SOURCE, IN_ONNX, IN_TFLITE = (
+IN_SOURCE, IN_ONNX, IN_TFLITE, IN_WIDE_TFLITE = (
     "the source in ONNX Runtime",
     "the converted ONNX in ONNX Runtime",
     "the .tflite in LiteRT, XNNPACK",
+    "the .tflite in LiteRT, builtin int16 kernels",
 )
 
 
@@ -199,7 +200,7 @@ def _write(
         notes.append(f"it has no .tflite form: {error.problem}")
     else:
         write_bytes(tflite, content)
-        forms[IN_TFLITE] = tflite
+        forms[IN_WIDE_TFLITE if lowered.graph.is_wide else IN_TFLITE] = tflite
     with refusing("the writing of the .onnx", source):
         _save(qdq.lower(lowered.model), onnx)
     forms[IN_ONNX] = onnx
@@ -237,7 +238,7 @@ def _compare(
     dtypes = tuple(graph.tensors[name].dtype.name for name in graph.inputs)
     ways = [Form(IN_SOURCE, source, _source_dtypes(proto, graph))]
     ways += [
-        Form(label, path, dtypes, channels_last=label == IN_TFLITE)
+        Form(label, path, dtypes, channels_last=path.suffix == ".tflite")
         for label, path in sorted(forms.items())
     ]
     try:

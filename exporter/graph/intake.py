@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from exporter.errors import EdgewrightError, ModelError, UnsupportedError
 from exporter.graph.external import load_external
+from exporter.graph.passes.wide_opset import OPSET as WIDE_OPSET
 
 MAX_FILE_BYTES = 2**31 - 1
 """What protobuf itself can hold."""
@@ -309,10 +310,13 @@ def _called(node: Any) -> str:
 
 
 def _raise_opset(proto: Any) -> Any:
-    """The model in opset 20, if it is older."""
-    from onnx import version_converter
+    """The model in opset 20, if it is older; in 21, which knows int16, if a constant is int16."""
+    from onnx import TensorProto, version_converter
 
     version = next(o.version for o in proto.opset_import if o.domain in STANDARD)
     # Up to version 3, constants had to be listed as inputs as well; many files do not care.
     proto.ir_version = max(proto.ir_version, 4)
-    return proto if version >= OPSET else version_converter.convert_version(proto, OPSET)
+    wide = (TensorProto.INT16, TensorProto.UINT16)
+    is_wide = any(tensor.data_type in wide for tensor in proto.graph.initializer)
+    wanted = WIDE_OPSET if is_wide else OPSET
+    return proto if version >= wanted else version_converter.convert_version(proto, wanted)

@@ -15,14 +15,13 @@ import numpy as np
 from exporter.graph.canonical import SHARING
 from exporter.graph.islands import islands
 from exporter.graph.model import Graph, Operator, Quantization, Tensor
-from exporter.graph.passes.bounded_scales import BOUNDED
+from exporter.graph.passes.bounded_scales import BOUNDED, WIDE_BOUNDED
 
 FLOAT = np.dtype(np.float32)
 _WEIGHTED = {"Conv", "Gemm"}
 _ARITHMETIC = {"Add", "Mul", "Sub"}
 _TABLES = {"Celu", "Erf", "Mish", "Selu", "Softplus", "Softsign"}
 _INTEGER = {"Elu", "Gelu", "GlobalAveragePool", "ReduceMean", "ReduceSum"} | _TABLES
-_WIDE_BOUNDED = (1.0 / 32768.0, 0)
 _BOUNDARY = {"Dequantize", "Quantize"}
 
 
@@ -103,12 +102,14 @@ class _Separation:
         kind = operator.kind
         if sources and sources[0].quantization is None and sources[0].data is None:
             return "its input is not quantized"
+        if {"int8", "int16"} <= {t.dtype.name for t in (*sources, result) if _is_activation(t)}:
+            return "it reads int8 values and gives int16 ones, or the other way round"
         if kind in _WEIGHTED | _ARITHMETIC:
             plain = all(tensor.quantization is not None for tensor in sources)
             what = "its weights are" if kind in _WEIGHTED else "one of its operands is"
             return "" if plain else f"{what} not quantized"
         if kind in BOUNDED:
-            scale = _WIDE_BOUNDED if result.dtype == np.int16 else BOUNDED[kind]
+            scale = WIDE_BOUNDED if result.dtype == np.int16 else BOUNDED[kind]
             fits = _is(result.quantization, *scale)
             return "" if fits else "its result has another scale than int8 kernels have"
         if kind in SHARING | _INTEGER | {"Resize"}:
@@ -152,6 +153,10 @@ class _Separation:
 def _island(operator: Operator) -> FloatOperator:
     reason = "both runtimes compute it alike in float, in integers they do not"
     return FloatOperator(operator.name, operator.kind, reason, by_design=True)
+
+
+def _is_activation(tensor: Tensor) -> bool:
+    return tensor.data is None and tensor.quantization is not None
 
 
 def _is(quantization: Quantization | None, scale: float, zero_point: int) -> bool:

@@ -13,6 +13,7 @@ from exporter.graph.onnx_edit import add_constant, constant
 
 Array = np.ndarray
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+ACTIVATION_TYPES = ("int8", "uint8", "int16", "uint16")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _dtype(node: ir.Node) -> np.dtype[Any]:
 
 def _check(node: ir.Node, scale: Array, point: Array) -> None:
     problem = ""
-    allowed = ("int8", "uint8", "int16", *(() if node.op_type == QUANTIZE else ("int32",)))
+    allowed = (*ACTIVATION_TYPES, *(() if node.op_type == QUANTIZE else ("int32",)))
     block = node.attributes.get("block_size")
     if point.dtype.name not in allowed:
         problem = f"it has {point.dtype.name} integers"
@@ -133,7 +134,7 @@ def _check(node: ir.Node, scale: Array, point: Array) -> None:
             str(node.name),
             node.op_type,
             problem,
-            "quantize to int8 or uint8 with one scale for a tensor or for each channel",
+            "quantize to int8, uint8 or int16 with one scale for a tensor or for each channel",
         )
 
 

@@ -1,8 +1,8 @@
 """Results of Softmax, Sigmoid and Tanh get the scale that int8 kernels have, on request.
 
 A quantizer measures a scale for them as for any activation; kernels have one alone, which covers
-all that the operator can give: 1/256 from 0, or 1/128 around it. As it stands, such an operator is
-computed in float.
+all that the operator can give: 1/256 from 0, or 1/128 around it; 1/32768 in int16. As it stands,
+such an operator is computed in float.
 
 Requires: signed_activations.
 """
@@ -24,6 +24,8 @@ from exporter.graph.qdq import (
 
 BOUNDED = {"Sigmoid": (1.0 / 256.0, -128), "Softmax": (1.0 / 256.0, -128), "Tanh": (1 / 128.0, 0)}
 """Scale and zero point of the int8 result, by operator."""
+WIDE_BOUNDED = (1.0 / 32768.0, 0)
+"""Of an int16 result, for all of them."""
 
 
 def bounded_scales(model: ir.Model, changes: Changes) -> bool:
@@ -44,11 +46,12 @@ def bounded_scales(model: ir.Model, changes: Changes) -> bool:
 def _set(graph: ir.Graph, node: ir.Node, quantize: ir.Node, changes: Changes) -> bool:
     integers = quantize.outputs[0]
     before = parameters_of(quantize)
-    scale, point = BOUNDED[node.op_type]
-    wanted = Parameters(np.array(scale, np.float32), np.array(point, np.int8))
+    kind = before.zero_point.dtype
+    scale, point = WIDE_BOUNDED if kind == np.int16 else BOUNDED[node.op_type]
+    wanted = Parameters(np.array(scale, np.float32), np.array(point, kind))
     users = readers(integers)
     plain = not integers.is_graph_output() and all(map(is_dequantize, users))
-    if not plain or before.zero_point.dtype != np.int8 or before.same_as(wanted):
+    if not plain or before.same_as(wanted):
         return False
     for one in (quantize, *users):
         set_parameters(graph, one, wanted)

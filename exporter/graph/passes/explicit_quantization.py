@@ -1,16 +1,15 @@
 """Write every quantization out in full, in the standard domain.
 
-- com.microsoft's QuantizeLinear and DequantizeLinear become ONNX's own: the same for int8.
+- com.microsoft's QuantizeLinear and DequantizeLinear become ONNX's own: the same for int8, and for
+  int16 since opset 21.
 - A zero point that is left out becomes the 0 that it stands for; one scale in a list becomes one
   scale; scales become float32.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
-from exporter.errors import UnsupportedError
 from exporter.graph.passes.changes import Changes
 from exporter.graph.qdq import DEQUANTIZE, QUANTIZE, parameters_of, set_parameters
 
@@ -29,13 +28,6 @@ def explicit_quantization(model: ir.Model, changes: Changes) -> bool:
             changes.note("com.microsoft's QDQ becomes ONNX's own", node.name)
             node.domain = ""
         parameters = parameters_of(node)
-        if parameters.zero_point.dtype == np.int16:
-            raise UnsupportedError(
-                str(node.name),
-                node.op_type,
-                "it has int16 integers",
-                "quantize to int8 or uint8; int16 is written for networks in PyTorch alone",
-            )
         set_parameters(model.graph, node, parameters)
         modified = True
     return modified

@@ -11,10 +11,11 @@ Requires: parameters written out (explicit_quantization).
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from exporter.graph import qdq
-from exporter.graph.onnx_edit import constant, implied_by_quantization
+from exporter.graph.onnx_edit import clip_limits, constant, implied_by_quantization
 from exporter.graph.passes.changes import Changes
 from exporter.graph.passes.selecting import data_inputs, selects
 from exporter.graph.qdq import Parameters, common_quantization, is_dequantize, readers
@@ -27,7 +28,7 @@ def quantization_first(model: ir.Model, changes: Changes) -> bool:
     modified = False
     for node in reversed(list(model.graph)):
         wanted = _wanted(node) if selects(node) else None
-        if wanted is None or _fuses(node):
+        if wanted is None or _fuses(node, wanted):
             continue
         for index in data_inputs(node):
             value = node.inputs[index]
@@ -47,8 +48,11 @@ def _wanted(node: ir.Node) -> Parameters | None:
     return first if all(one is not None and first.same_as(one) for one in found) else None
 
 
-def _fuses(node: ir.Node) -> bool:
-    """Whether an activation becomes part of the operator before it, which then is quantized."""
+def _fuses(node: ir.Node, wanted: Parameters) -> bool:
+    """Whether an activation becomes part of the operator before it, which then is quantized.
+
+    In int16 any ReLU does: no kernel of ONNX Runtime asks for a zero point that implies it.
+    """
     producer = node.inputs[0].producer() if node.inputs[0] is not None else None
     return (
         node.op_type in _FUSED
@@ -56,8 +60,13 @@ def _fuses(node: ir.Node) -> bool:
         and producer.op_type in ("Add", "Conv", "Gemm", "Mul", "Sub")
         and len(readers(node.inputs[0])) == 1
         and len(readers(node.outputs[0])) == 1
-        and implied_by_quantization(node)
+        and (implied_by_quantization(node) or _is_wide_relu(node, wanted))
     )
+
+
+def _is_wide_relu(node: ir.Node, wanted: Parameters) -> bool:
+    in_int16 = wanted.zero_point.dtype == np.int16
+    return in_int16 and (node.op_type == "Relu" or clip_limits(node) == (0.0, 6.0))
 
 
 def _is_computed(value: ir.Value) -> bool:

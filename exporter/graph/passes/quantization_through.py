@@ -44,9 +44,10 @@ def _carried(node: ir.Node) -> Parameters | None:
 
 def _insert(graph: ir.Graph, node: ir.Node, value: ir.Value, parameters: Parameters) -> None:
     users = [(user, index) for user, index in value.uses() if not is_quantize(user)]
+    kind = ir.DataType.from_numpy(parameters.zero_point.dtype)
     integers, real = (
         ir.Value(name=f"{value.name}_{what}", shape=value.shape, type=ir.TensorType(dtype))
-        for what, dtype in (("int8", ir.DataType.INT8), ("real", ir.DataType.FLOAT))
+        for what, dtype in (("integers", kind), ("real", ir.DataType.FLOAT))
     )
     constants = qdq.parameter_values(graph, parameters, str(value.name))
     nodes = [

@@ -3,8 +3,8 @@
 - uint8 with zero point 128 → int8 with zero point 0: exact.
 - -128 is outside the range that int8 kernels take (two products of it overflow 16 bits). Refused;
   or, on request, -127 in its place.
-- Any other zero point has no int8 form. Refused; or, on request, quantized anew with one scale for
-  each output channel.
+- Any other zero point has no int8 form, nor have int16 weights. Refused; or, on request, quantized
+  anew with one scale for each output channel.
 - Weights that break the pair rule (`exporter.graph.pairs`) stay as they are; or, on request, the
   channels that break it get a larger scale.
 
@@ -54,7 +54,7 @@ def _bring(graph: ir.Graph, node: ir.Node, changes: Changes) -> bool:
     points = before.zero_point.astype(np.int32)
     integers = data.astype(np.int32) - before.wide_zero_point(data.ndim)
     middle = _OFFSET if data.dtype == np.uint8 else 0
-    symmetric = bool((points == middle).all())
+    symmetric = bool((points == middle).all()) and data.dtype.itemsize == 1
     if symmetric and changes.requantize and _breaks_pair_rule(node, integers):
         _widen(graph, node, integers, before, changes)
     elif symmetric and abs(integers).max(initial=0) <= LIMIT:
@@ -88,11 +88,12 @@ def _requantize(
 ) -> None:
     points = np.unique(before.zero_point)
     shown = ", ".join(map(str, points[:4])) + (", …" if len(points) > 4 else "")
+    wide = data.dtype.itemsize > 1
+    found = f"{data.dtype}" if wide else f"asymmetric {data.dtype} (zero point {shown})"
     changes.require_requantize(
         node.name,
         node.op_type,
-        f"its weights are asymmetric {data.dtype} (zero point {shown}); kernels take int8 weights "
-        "with zero point 0",
+        f"its weights are {found}; kernels take int8 weights with zero point 0",
     )
     real = _output_first(node, before.dequantize(data).astype(np.float64))
     largest = abs(real).reshape(len(real), -1).max(1, initial=0)
@@ -100,7 +101,8 @@ def _requantize(
     scale = np.where(largest > 0, largest, fallback) / LIMIT
     if _is_summed_in_pairs(node, real):
         scale = np.maximum(scale, largest_pairs(real) / _PAIR_OF_REALS)
-    _quantize(graph, node, real, scale, "asymmetric weights are quantized anew", changes)
+    what = f"{data.dtype if wide else 'asymmetric'} weights are quantized anew"
+    _quantize(graph, node, real, scale, what, changes)
 
 
 def _widen(

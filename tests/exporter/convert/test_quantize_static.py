@@ -166,12 +166,6 @@ def test_symmetric_activations_and_contributed_operators(quantized, tmp_path):
     assert round(difference(conversion, IN_TFLITE, IN_ONNX).max_lsb) <= RUNTIMES_LSB
 
 
-def test_int16_activations_are_refused(quantized, tmp_path):
-    source = quantized("QDQ", "QInt16", "QInt8", True)
-    with pytest.raises(UnsupportedError, match="int16 integers"):
-        convert(source, tmp_path / "out.tflite")
-
-
 def test_dynamic_quantization_is_refused(tmp_path):
     from onnxruntime.quantization import quantize_dynamic
 
