@@ -74,10 +74,10 @@ def measure(bench: Bench, options: argparse.Namespace) -> list[Row]:
         runners = {}
         for route, path in files.items():
             try:
-                runners[route] = _open(path)
+                runners[route] = open_file(path)
             except RuntimeError as error:  # what LiteRT raises on all that it refuses
                 rows.append(_failed(bench, route, f"{RUNTIMES[suffix]} does not load it: {error}"))
-        times = _times(bench, runners, rounds)
+        times = times_of(bench, runners, rounds)
         rows += [
             _row(bench, made[route], files[route], runner, times)
             for route, runner in runners.items()
@@ -86,8 +86,8 @@ def measure(bench: Bench, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _open(path: Path) -> FileRunner:
-    """Our .onnx gives uint8 integers, whose scales the .tflite beside it has for int8."""
+def open_file(path: Path) -> FileRunner:
+    """A file, loaded: our .onnx gives uint8 integers, whose scales the .tflite beside it has."""
     beside = path.with_suffix(".tflite")
     if path.suffix == ".tflite" or not beside.exists():
         return FileRunner(path)
@@ -101,7 +101,7 @@ def _quantization(path: Path) -> tuple[Quantization, ...]:
     return tuple((float(d["quantization"][0]), int(d["quantization"][1]) + 128) for d in details)
 
 
-def _times(bench: Bench, runners: Mapping[str, FileRunner], rounds: int) -> Rounds:
+def times_of(bench: Bench, runners: Mapping[str, FileRunner], rounds: int) -> Rounds:
     """Seconds of one call, by route, in turns of about `TURN_S`."""
     calls = {}
     for route, runner in runners.items():

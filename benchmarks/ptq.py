@@ -43,13 +43,14 @@ TIMED_FRAMES: Final = 30
 
 OURS: Final[dict[str, dict[str, Any]]] = {
     "min/max alone": {},
+    "min/max alone, exact = false": {"exact": False},
     "min/max, biases corrected": {"biases": True},
     "equalized, biases corrected": {"equalize": True, "biases": True},
     "equalized, rounded, biases corrected": {"equalize": True, "rounding": True, "biases": True},
     "best": {"method": "best"},
     "int16, min/max, biases corrected": {"activations": "int16", "biases": True},
 }
-"""What `exporter.quantize.quantize.Calibration` is given."""
+"""What `exporter.quantize.quantize.Calibration` is given; `exact` is `prepare_module`'s."""
 
 SCALE: Final = "scale.json"
 PEER_METHODS: Final = {
@@ -265,8 +266,9 @@ def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     spec = InputSpec((1, 3, 224, 224), "uint8", MEAN, STD)
     images = torch.from_numpy(np.load(frames))
     samples = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
+    exact = calibration.pop("exact", True)
     prepared = prepare_module(
-        factory(), spec, samples, calibration=Calibration(**calibration)
+        factory(), spec, samples, exact=exact, calibration=Calibration(**calibration)
     ).graph_module
     finished, _ = finish(prepared)
     model = to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
