@@ -23,7 +23,7 @@ from exporter.errors import BuildError
 from exporter.gate.evidence import Evidence
 from exporter.gate.text import printable
 from exporter.gate.units import BYTES, SHARE
-from exporter.report.summary import build_rows, shown, time_text
+from exporter.report.summary import build_rows, is_float, shown, time_text
 
 __all__ = ["HISTORY", "History", "Release", "ReleaseFile", "open_history", "render", "to_json"]
 
@@ -214,7 +214,7 @@ def render(releases: Sequence[Release]) -> Table:
         gate = {None: "", True: "✓", False: "✗"}[release.passed]
         built = printable(release.built)[:16].replace("T", " ")
         heads = (str(release.id), printable(release.name), built, gate)
-        for file in (file for file in release.files if file.label.startswith("int8")):
+        for file in (file for file in release.files if not is_float(file.label)):
             table.add_row(
                 *map(Text, heads),
                 Text(printable(file.label)),

@@ -24,6 +24,7 @@ from exporter.fit_recipe import (
     Share,
 )
 from exporter.inputs import InputSpec
+from exporter.option_words import DOCUMENT
 from exporter.settings import FieldError, read_toml, validate
 
 
@@ -303,8 +304,8 @@ def export_recipe(
     lists = {key: _numbers(f"--{key}", image[key]) for key in ("mean", "std")}
     document: dict[str, Any] = {"name": name, "model": model, "input": image | lists, "data": data}
     document["quantize"] = quantize or {}
-    recipe = validate(document, Recipe, Path("options"))
-    _check_precision(recipe, Path("options"))
+    recipe = validate(document, Recipe, Path(DOCUMENT))
+    _check_precision(recipe, Path(DOCUMENT))
     recipe.input.spec()
     return recipe
 

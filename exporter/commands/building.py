@@ -69,25 +69,27 @@ def export(
     ] = "",
 ) -> None:
     """Quantize a trained model after training (PTQ) and build its files, without a recipe."""
+    from exporter.option_words import in_options
     from exporter.pipeline import build
     from exporter.progress import Bars
     from exporter.recipe import export_recipe, layers_named
     from exporter.terminal import console, print_built
 
-    recipe = export_recipe(
-        {"factory": factory, "weights": weights},
-        {"shape": input, "dtype": dtype, "mean": mean, "std": std},
-        {"calibration": calibration, "calibration_samples": samples, "batch_size": 16},
-        name,
-        {
-            "ptq": ptq,
-            "equalize": equalize,
-            "adaptive_rounding": adaptive_rounding,
-            "bias_correction": bias_correction,
-            "activations": activations,
-            "int16_layers": layers_named(int16_layers),
-        },
-    )
-    built = build(recipe, Path.cwd(), out, reporter=Bars(console()))
+    with in_options():
+        recipe = export_recipe(
+            {"factory": factory, "weights": weights},
+            {"shape": input, "dtype": dtype, "mean": mean, "std": std},
+            {"calibration": calibration, "calibration_samples": samples, "batch_size": 16},
+            name,
+            {
+                "ptq": ptq,
+                "equalize": equalize,
+                "adaptive_rounding": adaptive_rounding,
+                "bias_correction": bias_correction,
+                "activations": activations,
+                "int16_layers": layers_named(int16_layers),
+            },
+        )
+        built = build(recipe, Path.cwd(), out, reporter=Bars(console()))
     if built is not None:
         print_built(built)

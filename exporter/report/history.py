@@ -11,12 +11,13 @@ from markupsafe import Markup
 from exporter.gate.units import BYTES, MILLISECONDS, SHARE, Quantity
 from exporter.history import Release, ReleaseFile
 from exporter.report.page import render_page
+from exporter.report.summary import is_float, runtime_of
 from exporter.report.svg import COLOURS, drawing, inline_svg, short
 
 __all__ = ["write_history"]
 
 _WIDTH_IN: Final = 4.7
-_COLOURS: Final = {"int8 · TFLite": "tflite", "int8 · ONNX Runtime": "onnx"}
+_COLOURS: Final = {"TFLite": "tflite", "ONNX Runtime": "onnx"}
 
 Value = Callable[[ReleaseFile], float | None]
 
@@ -58,7 +59,7 @@ def _lines(
     with drawing(_WIDTH_IN, 2.2) as figure:
         axes = figure.subplots()
         for place, (label, points) in enumerate(series.items()):
-            colour = COLOURS[_COLOURS[label]]
+            colour = COLOURS[_COLOURS[runtime_of(label)]]
             xs, ys = zip(*points, strict=True)
             # The files often have one accuracy: the first line is seen on both sides of the next.
             size = 4 + 2.5 * (len(series) - 1 - place)
@@ -71,7 +72,7 @@ def _series(releases: Sequence[Release], value: Value) -> dict[str, list[tuple[i
     series: dict[str, list[tuple[int, float]]] = {}
     for at, release in enumerate(releases):
         for file in release.files:
-            amount = value(file) if file.label in _COLOURS else None
+            amount = None if is_float(file.label) else value(file)
             if amount is not None:
                 series.setdefault(file.label, []).append((at, amount))
     return series

@@ -17,7 +17,17 @@ from exporter.gate.text import printable
 from exporter.gate.units import BYTES, MILLISECONDS, POINTS, RATIO, SHARE, Quantity
 from exporter.gate.verdict import NOTHING
 
-__all__ = ["SummaryRow", "build_rows", "label", "representative", "summary_rows", "summary_table"]
+__all__ = [
+    "SummaryRow",
+    "build_rows",
+    "is_float",
+    "label",
+    "precision_of",
+    "representative",
+    "runtime_of",
+    "summary_rows",
+    "summary_table",
+]
 
 # What the summary is about, in order; the other files of a build stand in its provenance.
 _SHOWN: Final = (("onnx", "fp32"), ("tflite", "int8"), ("onnx", "int8"))
@@ -71,10 +81,37 @@ def build_rows(evidence: Evidence) -> tuple[SummaryRow, ...]:
     return tuple(_row(evidence, artifact) for artifact in artifacts if artifact is not None)
 
 
-def label(artifact: Artifact, activations: str = "int8") -> str:
-    """A file in words: `int8 · TFLite`; `int16x8 · TFLite` where its values are int16."""
-    wide = artifact.precision == "int8" and activations == "int16"
-    return f"{'int16x8' if wide else artifact.precision} · {_FORMATS[artifact.format]}"
+def label(artifact: Artifact, precision: str = "int8") -> str:
+    """A file in words, such as `int8 · TFLite`.
+
+    Args:
+        artifact: the file.
+        precision: what its values are where its weights are int8: see `precision_of`.
+    """
+    own = precision if artifact.precision == "int8" else artifact.precision
+    return f"{own} · {_FORMATS[artifact.format]}"
+
+
+def precision_of(evidence: Evidence) -> str:
+    """`int8`; `int16x8` where all values are int16, `int8 + int16` where those of some layers are.
+
+    The certificate knows the last: a build without one is called by its manifest.
+    """
+    if evidence.manifest.activations == "int16":
+        return "int16x8"
+    certificate = evidence.certificate
+    mixed = certificate is not None and certificate.int16_operators
+    return "int8 + int16" if mixed else "int8"
+
+
+def runtime_of(row_label: str) -> str:
+    """The runtime that a label names."""
+    return row_label.rpartition(" · ")[2]
+
+
+def is_float(row_label: str) -> bool:
+    """Whether a label is that of the float file, which the others are compared with."""
+    return row_label.startswith("fp32")
 
 
 def representative(evidence: Evidence, artifact: Artifact) -> BenchRow | None:
@@ -101,7 +138,7 @@ def _row(evidence: Evidence, artifact: Artifact) -> SummaryRow:
     package = artifact.package.bytes if artifact.package is not None else None
     reference = evidence.reference(artifact)
     return SummaryRow(
-        label=label(artifact, evidence.manifest.activations),
+        label=label(artifact, precision_of(evidence)),
         artifact=file_name(artifact),
         accuracy=accuracy.accuracy if accuracy is not None else None,
         drop_pt=accuracy.drop_pt if accuracy is not None else None,

@@ -16,7 +16,14 @@ from exporter.gate.readings import peak_bytes
 from exporter.gate.units import BYTES, POINTS, RATIO, SHARE
 from exporter.report.plots import Point, Run
 from exporter.report.stages import stage_rows
-from exporter.report.summary import SummaryRow, label, representative, time_text
+from exporter.report.summary import (
+    SummaryRow,
+    is_float,
+    label,
+    representative,
+    runtime_of,
+    time_text,
+)
 
 __all__ = ["Device", "Figure", "devices", "figures", "points", "recipe", "runs", "timed_points"]
 
@@ -63,7 +70,7 @@ class Device:
 
 def figures(evidence: Evidence, rows: Sequence[SummaryRow]) -> tuple[Figure, ...]:
     """The numbers that a reader asks for first, for the smallest int8 download."""
-    shipped = [row for row in rows if row.label.startswith("int8")]
+    shipped = [row for row in rows if not is_float(row.label)]
     found: list[Figure] = []
     if shipped:
         best = min(shipped, key=_download)
@@ -251,6 +258,6 @@ def _speed_figures(shipped: Sequence[SummaryRow]) -> list[Figure]:
     if not timed:
         return []
     fastest = min(timed, key=lambda row: row.p50_ms or 0.0)
-    runtime = fastest.label.rpartition(" · ")[2]
+    runtime = runtime_of(fastest.label)
     time = time_text(fastest.p50_ms, steady=fastest.steady)
     return [Figure(time, f"median time in {runtime} on {fastest.device}")]

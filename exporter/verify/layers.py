@@ -50,6 +50,7 @@ class LayerError:
             fp32 file has no such value.
         tflite: the operator alone, in LiteRT with XNNPACK; None where it cannot run alone.
         onnx: the value inside the shipped .onnx file; None where ONNX Runtime has fused it away.
+        in_int16: whether it reads or gives int16 values, which LiteRT's builtin kernels compute.
     """
 
     name: str
@@ -58,6 +59,7 @@ class LayerError:
     sqnr_db: float | None
     tflite: Difference | None
     onnx: Difference | None
+    in_int16: bool = False
 
     @property
     def layer(self) -> str:
@@ -103,11 +105,10 @@ def worst_first(errors: list[LayerError]) -> list[LayerError]:
 
 def with_layers(certificate: Certificate, errors: list[LayerError]) -> Certificate:
     """The certificate with the operators alone in TFLite, in the graph's order."""
-    runtime = ON_XNNPACK if certificate.activations == "int8" else ON_WIDE_KERNELS
     rows = tuple(
         LayerParity(
             layer=error.layer,
-            runtime=runtime,
+            runtime=ON_WIDE_KERNELS if error.in_int16 else ON_XNNPACK,
             values=error.tflite.values,
             differing=error.tflite.differing,
             max_lsb=error.tflite.max_lsb,
@@ -142,6 +143,7 @@ def _row(
         sqnr_db=_sqnr(tensor, expected[name], real.get(name)),
         tflite=alone(graph, operator, expected),
         onnx=_difference(expected[name], shipped.get(name)),
+        in_int16=graph.in_int16(operator),
     )
 
 

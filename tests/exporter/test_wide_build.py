@@ -106,9 +106,14 @@ def test_the_certificate_says_what_runs_and_how_far_the_files_are_apart(exported
 
 
 def test_the_table_and_the_page_say_what_the_values_are(exported):
-    from exporter.report.summary import summary_rows
+    from exporter.gate.evidence import Evidence
+    from exporter.report.summary import build_rows
+    from exporter.report.views import figures
 
-    assert [row.label for row in summary_rows(exported)] == [
+    evidence = Evidence(exported)
+    rows = build_rows(evidence)
+    assert "smaller than fp32" in figures(evidence, rows)[0].caption
+    assert [row.label for row in rows] == [
         "fp32 · ONNX Runtime",
         "int16x8 · TFLite",
         "int16x8 · ONNX Runtime",
@@ -157,6 +162,68 @@ def test_an_operator_over_its_bound_takes_the_acceptance_away(exported, monkeypa
     failed = [check for check in certificate.checks if not check.passed]
     assert [check.name for check in failed] == ["int16 operators within their bounds"]
     assert "differs by 1 LSB, over its bound of 0" in failed[0].detail
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """One layer of three in int16, by the command line; its layers verified."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "tiny_pipeline_module.py").write_text(MODULE)
+    options = "--input 1x1x16x16 --mean 0.4 --std 0.2 --name net --samples 32 --int16-layers 3"
+    done = edgewright(
+        "export",
+        "tiny_pipeline_module:make",
+        "--out",
+        "out",
+        "--calibration",
+        "tiny_pipeline_module:data",
+        *options.split(),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "int8 + int16 · TFLite" in done.stdout
+    done = edgewright("verify", "out", "--layers", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "out"
+
+
+def test_a_mixed_build_has_int8_outputs_and_says_which_operators_are_int16(mixed):
+    manifest = load_json(mixed / "manifest.json", Manifest)
+    assert manifest.activations == "int8"
+    quantized = [a for a in manifest.artifacts if a.precision == "int8"]
+    assert {a.outputs[0].dtype for a in quantized} == {"int8", "uint8"}
+    certificate = load_json(mixed / "certificate.json", Certificate)
+    assert [name.partition(" ")[0] for name in certificate.int16_operators] == [
+        "Conv",
+        "ReduceMean",
+    ]
+    assert certificate.within_lsb is not None
+    assert all(check.passed for check in certificate.checks)
+    types = [tensor.dtype.name for tensor in read_tflite(mixed / "net.int8.tflite").tensors]
+    assert 0 < types.count("int16") < types.count("int8")
+
+
+def test_each_layer_of_a_mixed_build_names_the_kernels_that_ran(mixed):
+    graph = read_file(mixed / "net.qdq.onnx")
+    wide = sum(graph.in_int16(operator) for operator in graph.operators)
+    layers = load_json(mixed / "certificate.json", Certificate).layers
+    runtimes = [row.runtime for row in layers]
+    assert set(runtimes) == {"LiteRT, XNNPACK", "LiteRT, builtin int16 kernels"}
+    assert runtimes.count("LiteRT, builtin int16 kernels") == wide == 4  # these, and the ends
+    assert max(row.max_lsb for row in layers) <= 1
+
+
+def test_the_page_of_a_mixed_build_has_its_figures(mixed):
+    from exporter.gate.evidence import Evidence
+    from exporter.report.summary import build_rows
+    from exporter.report.views import figures
+
+    evidence = Evidence(mixed)
+    rows = build_rows(evidence)
+    labels = [row.label for row in rows[1:]]
+    assert labels == ["int8 + int16 · TFLite", "int8 + int16 · ONNX Runtime"]
+    assert "smaller than fp32" in figures(evidence, rows)[0].caption
+    assert "int8 + int16 · TFLite" in (mixed / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_recipe_trains_with_int16_values(tmp_path):
