@@ -202,7 +202,11 @@ class RemoteTransport:
             self._keeper = None
             said = (keeper.communicate()[1] or seen).decode("utf-8", "replace").strip()
             if "No space left" in said:
-                raise NoSpaceError(f"{parent} on {self.name} is full", found=said)
+                raise NoSpaceError(
+                    f"{parent} on {self.name} is full",
+                    found=said,
+                    remedy="free space there, or name another directory: workdir in devices.toml",
+                )
             raise self._link.failure(said, stood=False)
         return answer.after.decode("utf-8", "replace").strip()
 

@@ -17,6 +17,7 @@ from devices.errors import (
     LinkLostError,
     NoSpaceError,
 )
+from devices.remote import RemoteTransport
 from devices.session import Session
 from devices.ssh import SshTarget, open_ssh
 from exporter.pack import pack
@@ -169,3 +170,29 @@ def test_a_disk_with_no_room_for_a_command_is_told(far, clean):
     session.transport.run(["sh", "-c", FILL], timeout_s=30)
     with pytest.raises(NoSpaceError, match="disk is full"):
         session.info()
+
+
+class FullLink:
+    """A link to a device where not even a directory can be made."""
+
+    name = "full"
+
+    @property
+    def environment(self):
+        return dict(os.environ)
+
+    def connect(self):
+        pass
+
+    def shell(self, _script):
+        return ["sh", "-c", "echo 'mktemp: failed to create: No space left on device' >&2; exit 1"]
+
+    def close(self):
+        pass
+
+
+def test_a_device_with_no_room_for_a_directory_is_told():
+    with pytest.raises(NoSpaceError, match="/tmp on full is full") as caught:
+        RemoteTransport(FullLink())
+    assert "mktemp" in caught.value.found
+    assert "workdir" in caught.value.remedy
