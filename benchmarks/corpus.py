@@ -209,23 +209,25 @@ def is_full_int8(path: Path) -> bool:
 
 
 def _certified(canonical: Path, files: tuple[Path, ...], frames: np.ndarray) -> Row:
-    from benchmarks.export import checks_of, compare
+    from benchmarks.export import answers_of, checks_of, compare
     from exporter.graph.read import read_file
 
     tflite, onnx = files
     graph = read_file(canonical)
     failed = [check.name for check in checks_of(graph, tflite, onnx) if not check.passed]
-    values, differing, largest = compare(graph, tflite, onnx, frames[:SAMPLES])
+    values, differing, largest = compare(
+        *(answers_of(graph, path, frames[:SAMPLES]) for path in files)
+    )
     found: Row = {"values": values, "differing": differing, "max_lsb": largest}
     return found | {"checks": "; ".join(failed)}
 
 
 def _compared(document: Mapping[str, Any]) -> Row:
     """What `convert` says of our two files."""
-    from exporter.convert import IN_ONNX, IN_TFLITE
+    from exporter.convert import IN_ONNX, IN_TFLITE, IN_WIDE_TFLITE
 
     for entry in document.get("differences", ()):
-        if {entry["one"], entry["other"]} == {IN_ONNX, IN_TFLITE}:
+        if {entry["one"], entry["other"]} in ({IN_ONNX, IN_TFLITE}, {IN_ONNX, IN_WIDE_TFLITE}):
             lsb = entry["max_lsb"]
             return {
                 "values": entry["values"],

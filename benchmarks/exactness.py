@@ -122,10 +122,11 @@ def medians(rows: Sequence[Mapping[str, Value]]) -> list[Row]:
     for runtime in RUNTIMES.values():
         own = [row for row in rows if row["runtime"] == runtime]
         if own:
-            middle = {key: median(float(row[key] or 0) for row in own) for key in MEDIANS}
+            middle: Row = {key: median(float(row[key] or 0) for row in own) for key in MEDIANS}
             counts: Row = {"networks": len(own), "differing": _sum(own, "differing")}
             counts["plain_differing"] = _sum(own, "plain_differing")
-            found.append({"network": ALL, "runtime": runtime} | middle | counts)
+            start: Row = {"network": ALL, "runtime": runtime}
+            found.append(start | middle | counts)
     return found
 
 

@@ -2,8 +2,10 @@
 
 Networks have random weights made lively (`examples.models.settle`); frames are random pictures,
 half of them to calibrate with. With --quick, the narrow variants that the tests use. Differing
-values are those of the .onnx in ONNX Runtime against the .tflite in LiteRT with XNNPACK. Results
-are written after every network, so a run that was cut short has fewer rows.
+values are those of the .onnx in ONNX Runtime against the .tflite in LiteRT with XNNPACK.
+`agreement` is how often a file's largest output is that of the canonical graph, which the integer
+reference executes: the least of all outputs of both files. Results are written after every network,
+so a run that was cut short has fewer rows.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from benchmarks.results import Value, arguments, publish
 from benchmarks.zoo import MEAN, STD, frames
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from exporter.graph.model import Graph
 
 FRAMES: Final = 32
+UNSIGNED_SHIFT: Final = 128
 Row = dict[str, Value]
 
 
@@ -47,7 +52,9 @@ def measure(name: str, entry: Entry, folder: Path, *, small: bool) -> Row:
     graph, tflite, onnx = _export(module, entry, pictures[: FRAMES // 2], folder, small)
     exported = time.process_time()
     checks = checks_of(graph, tflite, onnx)
-    values, differing, largest = compare(graph, tflite, onnx, pictures[FRAMES // 2 :].numpy())
+    judged = pictures[FRAMES // 2 :].numpy()
+    answers = [answers_of(graph, path, judged) for path in (tflite, onnx)]
+    values, differing, largest = compare(*answers)
     return {
         "network": name,
         "operators": len(graph.operators),
@@ -57,6 +64,7 @@ def measure(name: str, entry: Entry, folder: Path, *, small: bool) -> Row:
         "values": values,
         "differing": differing,
         "max_lsb": largest,
+        "agreement": agreement_of(graph, answers, judged),
         "file_bytes": tflite.stat().st_size,
         "cpu_s": exported - ready,
     }
@@ -104,32 +112,50 @@ def checks_of(graph: Graph, tflite: Path, onnx: Path) -> list[CheckResult]:
     ]
 
 
-def compare(graph: Graph, tflite: Path, onnx: Path, frames: Any) -> tuple[int, int, int]:
-    """How many output values there are, how many differ, and by how much at most."""
-    import numpy as np
-
+def answers_of(graph: Graph, path: Path, frames: Any) -> list[np.ndarray]:
+    """An int8 file's outputs over frames, one at a time: int8 steps as int64, in ONNX order."""
     from exporter.graph.layout import image_tensors
     from runtimes.backend import open_model
 
-    answers = []
-    for path in (tflite, onnx):
-        backend = open_model(path)
-        outputs = []
-        for frame in frames:
-            backend.set_inputs([frame[None]])
-            backend.invoke()
-            outputs.append([array.astype(np.int64) for array in backend.get_outputs()])
-        backend.close()
-        answers.append([np.concatenate(parts) for parts in zip(*outputs, strict=True)])
+    backend = open_model(path)
+    outputs = []
+    for frame in frames:
+        backend.set_inputs([frame[None]])
+        backend.invoke()
+        outputs.append([array.astype(np.int64) for array in backend.get_outputs()])
+    backend.close()
+    arrays = [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+    if path.suffix == ".onnx":
+        return [array - UNSIGNED_SHIFT for array in arrays]
     images = image_tensors(graph)
+    return [
+        array.transpose(0, 3, 1, 2) if name in images else array
+        for name, array in zip(graph.outputs, arrays, strict=True)
+    ]
+
+
+def compare(tflite: list[np.ndarray], onnx: list[np.ndarray]) -> tuple[int, int, int]:
+    """How many output values there are, how many differ, and by how much at most."""
     values = differing = largest = 0
-    for name, one, other in zip(graph.outputs, *answers, strict=True):
-        found = one.transpose(0, 3, 1, 2) if name in images else one
-        apart = np.abs(found + 128 - other)
+    for one, other in zip(tflite, onnx, strict=True):
+        apart = np.abs(one - other)
         values += apart.size
         differing += int(np.count_nonzero(apart))
         largest = max(largest, int(apart.max()))
     return values, differing, largest
+
+
+def agreement_of(graph: Graph, files: list[list[np.ndarray]], frames: Any) -> float:
+    """How often files give the largest output where the reference does: the least of all."""
+    from exporter.graph import integer
+
+    expected = integer.run(graph, [frames])
+    shares = []
+    for answers in files:
+        for name, found in zip(graph.outputs, answers, strict=True):
+            wanted = expected[name].reshape(len(found), -1).argmax(1)
+            shares.append(float(np.mean(found.reshape(len(found), -1).argmax(1) == wanted)))
+    return min(shares)
 
 
 if __name__ == "__main__":

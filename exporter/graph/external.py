@@ -13,7 +13,7 @@ MAX_BYTES = 2**31 - 1
 
 
 def load_external(proto: Any, path: Path) -> None:
-    """Bring every constant of a model into it, in place.
+    """Bring every constant of a model into it, in place; nothing is read that is too large.
 
     Raises:
         ModelError: a file outside the model's folder, missing, or shorter than the model says.
@@ -24,8 +24,7 @@ def load_external(proto: Any, path: Path) -> None:
     for tensor in _tensors(proto.graph):
         if tensor.data_location != TensorProto.EXTERNAL:
             continue
-        raw = _read(tensor, path)
-        total += len(raw)
+        total += _bytes_of(tensor)
         if total > MAX_BYTES:
             raise ModelError(
                 f"the constants of {path} are too large",
@@ -33,7 +32,7 @@ def load_external(proto: Any, path: Path) -> None:
                 found=f"more at '{tensor.name}'",
                 remedy="split the model",
             )
-        tensor.raw_data = raw
+        tensor.raw_data = _read(tensor, path)
         tensor.data_location = TensorProto.DEFAULT
         del tensor.external_data[:]
 

@@ -18,7 +18,7 @@ from exporter.graph.passes.dense_layers import dense_layers
 from exporter.graph.passes.explicit_padding import explicit_padding
 from exporter.graph.passes.explicit_quantization import explicit_quantization
 from exporter.graph.passes.fixed_shapes import fixed_inputs, inferred_shapes
-from exporter.graph.passes.folded_constants import folded_constants
+from exporter.graph.passes.folded_constants import Budget, folded_constants
 from exporter.graph.passes.gelu import gelu
 from exporter.graph.passes.idle_quantization import idle_quantization
 from exporter.graph.passes.integer_biases import integer_biases
@@ -92,8 +92,9 @@ def _settle_shapes(model: ir.Model, changes: Changes) -> None:
     inferred_shapes(model, strict=True)
     if single_precision(model, changes):
         inferred_shapes(model)
+    budget = Budget()
     for _ in range(ROUNDS):
-        if not folded_constants(model):
+        if not folded_constants(model, budget):
             break
         clean(model)
         inferred_shapes(model)

@@ -16,6 +16,11 @@ from exporter.graph.passes.changes import Changes
 
 Shape = Sequence[int]
 MAX_VALUE_BYTES = 2**31 - 1
+MAX_CARRIED = 2**16
+"""Values of a constant that shape inference carries along: shapes have a handful."""
+_CARRYING = {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Slice", "Squeeze", "Sub"}
+_CARRYING |= {"Unsqueeze"}
+_LARGEST_RANK = 64
 
 
 def fixed_inputs(model: ir.Model, shapes: Mapping[str, Shape], changes: Changes) -> bool:
@@ -124,10 +129,11 @@ def inferred_shapes(model: ir.Model, *, strict: bool = False) -> bool:
         for value in node.outputs:
             if value not in keep:
                 value.shape = None
+    carries = _carries_little(model)
     try:
         proto = _c_api_utils.call_onnx_api(
             lambda proto: onnx.shape_inference.infer_shapes(
-                proto, check_type=True, strict_mode=strict, data_prop=True
+                proto, check_type=True, strict_mode=strict, data_prop=carries
             ),
             model,
         )
@@ -142,6 +148,30 @@ def inferred_shapes(model: ir.Model, *, strict: bool = False) -> bool:
         for value in node.outputs:
             if value.name in found:
                 _take(value, found[value.name])
+    return True
+
+
+def _carries_little(model: ir.Model) -> bool:
+    """Whether the values that onnx's inference carries along, to know shapes, stay few.
+
+    It writes each out, 60 bytes a value: a constant that is joined with itself a few dozen times
+    would take all memory, before anybody sees how large it becomes.
+    """
+    sizes: dict[ir.Value, int] = {}
+    for value in model.graph.initializers.values():
+        data = value.const_value
+        if data is not None and len(data.shape) < 2:
+            sizes[value] = data.size
+    for node in model.graph:
+        given = [sizes.get(value, 0) for value in node.inputs if value is not None]
+        size = 0
+        if node.op_type in ("Shape", "Constant"):
+            size = _LARGEST_RANK
+        elif node.op_type in _CARRYING and given and all(given):
+            size = sum(given) if node.op_type == "Concat" else max(given)
+        if size > MAX_CARRIED and node.op_type == "Concat":
+            return False
+        sizes |= dict.fromkeys(node.outputs, size)
     return True
 
 

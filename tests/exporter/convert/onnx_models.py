@@ -54,6 +54,34 @@ def small(opset=20, batch="N"):
     return model(nodes, [value("x", [batch, 3, 8, 8])], [value("y", [batch, 5])], constants, opset)
 
 
+GROWING = {
+    "ConstantOfShape": ["sizes"],
+    "Expand": ["one", "sizes"],
+    "Tile": ["one", "sizes"],
+    "Pad": ["one", "pads"],
+    "Range": ["zero", "far", "step"],
+}
+"""What makes a terabyte of a few bytes: operators with their inputs."""
+
+
+def growing(kind):
+    """A model with a constant of 2^40 values, computed by an operator."""
+    nodes = [
+        helper.make_node(kind, GROWING[kind], ["big"], "grow"),
+        helper.make_node("ReduceMax", ["big"], ["most"], "reduce", keepdims=0),
+        helper.make_node("Add", ["x", "most"], ["y"], "add"),
+    ]
+    constants = {
+        "sizes": np.array([2**20, 2**20], np.int64),
+        "pads": np.array([0, 0, 2**20, 2**20], np.int64),
+        "one": np.ones((1, 1), np.float32),
+        "zero": np.float32(0),
+        "far": np.float32(2**40),
+        "step": np.float32(1),
+    }
+    return model(nodes, [value("x", [1, 4])], [value("y", None)], constants)
+
+
 class Qdq:
     """Builds QDQ graphs: constants, nodes, and the pairs between them."""
 

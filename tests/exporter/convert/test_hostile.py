@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from onnx_models import model, save, small, value, weights
+from onnx_models import GROWING, growing, model, save, small, value, weights
 
 from exporter.convert import Wishes, convert
 from exporter.errors import EdgewrightError, ModelError, UnsupportedError
@@ -111,30 +111,9 @@ def test_huge_input(tmp_path, shape):
     assert "too large" in fails(identity_of(shape, nodes), tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["ConstantOfShape", "Expand", "Tile", "Pad", "Range"])
+@pytest.mark.parametrize("kind", GROWING)
 def test_huge_computed_constants(tmp_path, kind):
-    sizes = np.array([2**20, 2**20], np.int64)
-    inputs = {
-        "ConstantOfShape": ["sizes"],
-        "Expand": ["one", "sizes"],
-        "Tile": ["one", "sizes"],
-        "Pad": ["one", "pads"],
-        "Range": ["zero", "far", "step"],
-    }[kind]
-    nodes = [
-        helper.make_node(kind, inputs, ["big"], "grow"),
-        helper.make_node("ReduceMax", ["big"], ["most"], "reduce", keepdims=0),
-        helper.make_node("Add", ["x", "most"], ["y"], "add"),
-    ]
-    constants = {
-        "sizes": sizes,
-        "pads": np.array([0, 0, 2**20, 2**20], np.int64),
-        "one": np.ones((1, 1), np.float32),
-        "zero": np.float32(0),
-        "far": np.float32(2**40),
-        "step": np.float32(1),
-    }
-    fails(identity_of([1, 4], nodes, constants), tmp_path, EdgewrightError)
+    fails(growing(kind), tmp_path, EdgewrightError)
 
 
 def test_external_data_outside_the_folder(tmp_path):
