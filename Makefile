@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Files with generated parts: tables out of benchmarks/results, references out of the code.
-GENERATED := README.md benchmarks/RESULTS.md docs/accuracy.md docs/budget.md docs/commands.md docs/operators.md docs/recipe.md
+GENERATED := README.md benchmarks/RESULTS.md docs/accuracy.md docs/budget.md docs/commands.md docs/compression.md docs/operators.md docs/recipe.md
 
 .PHONY: setup demo test thorough check lint bench docs
 

@@ -50,6 +50,8 @@ BESIDE_PEERS: Final = (
 )
 COMPRESSION_COLUMNS: Final = (
     "network",
+    "seed",
+    "epochs",
     "method",
     "accuracy",
     "accuracy_drop_pt",
