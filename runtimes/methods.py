@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     Bytes = npt.NDArray[np.uint8]
 
-BLOCK_TOKENS: Final = 1 << 15  # gaps are summed in blocks, so that their sums stay in a cache
+# Gaps are summed in blocks: the sums, and what they expand to, stay in a cache and take little.
+BLOCK_TOKENS: Final = 1 << 13
 
 method(decode.METHOD_COPY)(portable.copy)
 

@@ -181,6 +181,19 @@ def test_no_group_is_held_a_second_time(method):
     assert peak_bytes < 2.2 * len(data)
 
 
+def test_gaps_are_expanded_in_little_memory():
+    """A file of 300 kB must not take five times as much."""
+    random = np.random.default_rng(0)
+    data = (random.integers(1, 9, 300_000, np.uint8) * (random.random(300_000) < 0.1)).tobytes()
+    stored = one_group(data, decode.METHOD_SPLIT, *map(raw, gap_value(Source("weights", 1, data))))
+    parsed = container.read(stored)
+    tracemalloc.start()
+    assert decode.restore(parsed) == data
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2.5 * len(data)
+
+
 def test_an_old_brotli_that_cannot_limit_its_output_serves(monkeypatch):
     import brotli
 
