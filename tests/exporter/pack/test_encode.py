@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.errors import PackageError
 from exporter.pack import PORTABLE, Device, Options, encode, pack
@@ -59,6 +61,20 @@ def test_models_round_trip(models, request, layers, file_format, brotli):
     assert restored(package) == data
     assert summary.note == ""
     assert container.read(package).format == file_format
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    widths=st.lists(st.integers(2, 9), min_size=2, max_size=3),
+    sparsity=st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+    depthwise=st.booleans(),
+    file_format=st.sampled_from(["tflite", "onnx"]),
+    seed=st.integers(0, 99),
+)
+def test_any_model_round_trips(models, widths, sparsity, depthwise, file_format, seed):
+    layers = models.make_layers(sparsity, widths=widths, depthwise=depthwise, seed=seed)
+    data = getattr(models, file_format)(layers)
+    assert restored(encode(data, f"a.{file_format}")[0]) == data
 
 
 def test_a_fast_package_has_nothing_that_takes_a_reader_long(models, sparse_layers):
