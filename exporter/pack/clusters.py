@@ -18,13 +18,13 @@ Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-ROUNDS: Final = 10
+ROUNDS: Final = 15
 QUICK_ROUNDS: Final = 3
 QUICK_CLASSES: Final = (12,)
-# How many classes are tried. Beyond 48, tables and labels cost what they
-# save, and a reader 32 KiB for each class.
-CLASS_COUNTS: Final = (1, 6, 12, 20, 32, 48)
+CLASS_COUNTS: Final = (1, 6, 12, 20, 32, 48)  # beyond, tables and labels cost what they save
 TABLE_BITS: Final = 18 * 8  # what a class takes, about, with its magnitudes and its mask
+# What a class must save beside: a reader needs 16 KiB for its slots, and the time to fill them.
+READER_BITS: Final = 32 * 8
 LABELS_PACK_TO: Final = 0.9  # labels follow each other, and LZMA sees that
 PRIOR_ROWS: Final = 4.0  # items of the average distribution that each table begins with
 
@@ -49,10 +49,10 @@ def cluster(histograms: Integers, owners: Integers, *, quick: bool = False) -> C
         owners: which span each row is of, [rows], ascending from 0.
         quick: try one number of classes, and briefly.
     """
-    counts = QUICK_CLASSES if quick else CLASS_COUNTS
+    counts = [min(k, len(histograms)) for k in (QUICK_CLASSES if quick else CLASS_COUNTS)]
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    tries = [_lloyd(histograms, owners, min(k, len(histograms)), rounds) for k in counts]
-    return min(tries, key=lambda one: one.bits)
+    tries = [_lloyd(histograms, owners, count, rounds) for count in counts]
+    return min(tries, key=lambda one: one.bits + READER_BITS * one.count)
 
 
 def entropy_bits(counts: npt.ArrayLike) -> float:

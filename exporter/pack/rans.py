@@ -18,15 +18,20 @@ Integers = npt.NDArray[np.int64]
 # many coded bytes for each lane keep that near half a percent.
 BYTES_PER_LANE: Final = 128
 BYTES_PER_BARE_LANE: Final = 768
-MAX_LANE_BITS_USED: Final = 14  # beyond, more lanes make numpy no faster
-# A step costs numpy some 20 microseconds however few lanes there are, so that a small stream with
-# few would take longer than all others together.
+# A step costs numpy some 10 microseconds however few lanes there are. Below so many lanes that is
+# most of a reader's time, and half the bytes for each lane are well spent.
+QUICK_LANE_BITS: Final = 10
+# Beyond these it is little of that time: of 26 MB, a fourth of the lanes take 8 % longer.
+MAX_LANE_BITS_USED: Final = 12
+# Beside the other streams of a package, a small one with few lanes would take longer than they all.
 STEPS_WANTED: Final = 1024
 
 
 def lane_bits_for(coded_bytes: float, symbols: int, bytes_per_lane: int = BYTES_PER_LANE) -> int:
     """The lanes, as a power of two, that suit a stream of about this size."""
-    wanted = round(math.log2(max(1.0, coded_bytes / bytes_per_lane)))
+    sparing = math.log2(max(1.0, coded_bytes / bytes_per_lane))
+    many = min(sparing + 1, QUICK_LANE_BITS) if sparing else 0
+    wanted = round(max(sparing, many))
     quick = min(math.ceil(math.log2(max(1, symbols / STEPS_WANTED))), MAX_LANE_BITS_USED)
     needed = math.ceil(math.log2(max(1, symbols / MAX_STEPS)))
     return min(max(min(wanted, MAX_LANE_BITS_USED), quick, needed), MAX_LANE_BITS)

@@ -29,6 +29,7 @@ MIN_STEPPED_BYTES: Final = 256
 _DEFLATE: Final = (
     (9, zlib.Z_HUFFMAN_ONLY, 9),
     (9, zlib.Z_HUFFMAN_ONLY, 8),
+    (9, zlib.Z_HUFFMAN_ONLY, 3),  # short blocks with codes of their own: the classes of rows
     (9, zlib.Z_DEFAULT_STRATEGY, 9),
     (9, zlib.Z_DEFAULT_STRATEGY, 8),
     (9, zlib.Z_FILTERED, 9),

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.pack import classes as coding
+from exporter.pack import clusters
 from exporter.pack.assemble import assemble, describe
 from exporter.pack.classes import code_matrices, estimated_bytes, magnitudes_of
-from exporter.pack.clusters import entropy_bits
+from exporter.pack.clusters import cluster, entropy_bits, histograms_of
 from exporter.pack.methods import CodedGroup
 from exporter.pack.streams import ORDINARY, raw
 from runtimes import container, decode, matrices
@@ -123,6 +124,18 @@ def test_columns_get_classes_where_they_differ():
     assert through_the_reader([matrix])
     shuffled = random.permutation(matrix.reshape(-1)).reshape(512, 512)
     assert stored([matrix]) < 0.96 * stored([shuffled])
+
+
+def test_a_class_must_save_what_it_costs_the_reader(monkeypatch):
+    """Rows of slowly growing spread: many classes save a few bytes each."""
+    rows = [weights(1, 600, live=0.2, spread=20 + 0.2 * row, seed=row) for row in range(160)]
+    histograms = histograms_of([magnitudes_of(np.concatenate(rows), 0)], 129)
+    owners = np.zeros(160, np.int64)
+    few = cluster(histograms, owners)
+    monkeypatch.setattr(clusters, "READER_BITS", 0)
+    many = cluster(histograms, owners)
+    assert few.count < many.count
+    assert many.bits < few.bits < many.bits + 32 * 8 * (many.count - few.count)
 
 
 def test_the_estimate_is_near():

@@ -117,3 +117,19 @@ def test_streams_come_near_their_entropy(encode, over):
 def test_the_table_of_a_huffman_stream_is_in_the_stream():
     """Canonical: lengths alone. Two symbols of one bit each, eight items in one lane."""
     assert huffman.encode_stream(b"\0\1\1\0\0\0\0\1") == bytes([0, 1, 0x11, 1, 0, 0b10000110])
+
+
+@pytest.mark.parametrize(
+    ("coded_bytes", "symbols", "bits"),
+    [
+        (100, 400, 0),
+        (37_000, 40_000, 9),  # 64 bytes for each lane, as a step costs more than the lane
+        (60_000, 60_000, 10),
+        (100_000, 100_000, 10),
+        (300_000, 300_000, 11),  # 128 bytes for each lane
+        (3_000_000, 6_000_000, 12),  # beyond, more lanes take bytes and save little time
+        (3_000_000, 1 << 27, 13),  # a lane may take 2**14 steps
+    ],
+)
+def test_lanes_are_worth_their_bytes(coded_bytes, symbols, bits):
+    assert rans.lane_bits_for(coded_bytes, symbols) == bits
