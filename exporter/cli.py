@@ -5,7 +5,9 @@ Exit codes: 0 good; 1 the verdict is no; 2 bad input or usage; 3 the device or l
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
 
 import typer
 
@@ -59,6 +61,8 @@ app.command()(devices.doctor)
 
 def main() -> None:
     """Run a command; errors go to stderr with what was expected, found and to do."""
+    # As a CI server ends a job: what runs on devices is stopped, and work directories go.
+    signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except EdgewrightError as error:
@@ -71,6 +75,10 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

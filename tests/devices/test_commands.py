@@ -254,8 +254,13 @@ def test_what_goes_wrong_has_its_exit_code(run, build, words, code, message):
     assert message in found.stderr
 
 
-@pytest.mark.parametrize("device", ["local", "pi4"])
-def test_ctrl_c_ends_a_measurement_at_once(build, tmp_path, monkeypatch, clean, device):
+@pytest.mark.parametrize(
+    ("device", "number", "code"),
+    [("local", signal.SIGINT, 130), ("pi4", signal.SIGINT, 130), ("local", signal.SIGTERM, 143)],
+)
+def test_a_signal_ends_a_measurement_at_once(
+    build, tmp_path, monkeypatch, clean, device, number, code
+):
     """On this machine no link ends with the program: what it started is stopped by name."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(clean.tmp))
@@ -266,9 +271,9 @@ def test_ctrl_c_ends_a_measurement_at_once(build, tmp_path, monkeypatch, clean, 
         end = time.monotonic() + 60
         while not any(agents(pid) for pid in clean.left()[1]) and time.monotonic() < end:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert f"{device}: stopped" in said
     assert "failed" not in said
 
