@@ -5,7 +5,8 @@ many times as fast as xz the package is decoded, its SHA-256 included; `fast` is
 makes. Memory is what unpacking adds to a fresh process at its peak, as a multiple of the file: what
 does not depend on the file (code that is read in, tables: some 2.5 MB) is in it, and is most of it
 for files under 1 MB. `order_0_share` is how much less the weights take than the order-0 entropy of
-all of them together. `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
+all of them together. --more keeps the rows that a run does not measure (date and commit are then
+those of the last run). `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
 below on average.
 """
 
@@ -27,7 +28,7 @@ import numpy as np
 
 from benchmarks.package_files import Packable, exported, from_package
 from benchmarks.paired import interleaved, timed
-from benchmarks.results import ROOT, Value, arguments, publish
+from benchmarks.results import ROOT, Value, arguments, load, publish
 from exporter.pack import Device, Options, PackSummary, encode
 from exporter.pack.clusters import entropy_bits
 from exporter.pack.spans import find_spans, format_of
@@ -63,17 +64,27 @@ def main() -> None:
     """Pack every network; print and write the table."""
     parser = arguments(__doc__)
     parser.add_argument("--networks", nargs="+", help="only these")
+    parser.add_argument("--more", action="store_true", help="keep the other rows of the results")
     options = parser.parse_args()
     python = peers_python()
-    rows = []
+    kept: list[Row] = list(load("package", options.out).rows) if options.more else []
+    rows: list[Row] = []
     for file in files(python, quick=options.quick):
         if options.networks is None or file.network in options.networks:
             rows.append(row_of(file, python, QUICK_ROUNDS if options.quick else ROUNDS))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     for file in files(python, quick=options.quick):
-        if file.sparsity == DELTA_SPARSITY and file.network in DELTA_NETWORKS:
+        wanted = options.networks is None or file.network in options.networks
+        if wanted and file.sparsity == DELTA_SPARSITY and file.network in DELTA_NETWORKS:
             rows.append(delta_row(file, python))
-    publish("package", rows, options, versions=peer_versions(python))
+    publish("package", in_place(kept, rows), options, versions=peer_versions(python))
+
+
+def in_place(kept: Sequence[Row], measured: Sequence[Row]) -> list[Row]:
+    """Rows with those that were measured again in their places, and new ones behind them."""
+    new = {(row["network"], row["sparsity"]): row for row in measured}
+    rows = [new.pop((row["network"], row["sparsity"]), row) for row in kept]
+    return [*rows, *new.values()]
 
 
 DELTA_SPARSITY: Final = 0.9
