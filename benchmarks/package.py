@@ -5,9 +5,9 @@ many times as fast as xz the package is decoded, its SHA-256 included; `fast` is
 makes. Memory is what unpacking adds to a fresh process at its peak, as a multiple of the file: what
 does not depend on the file (code that is read in, tables: some 2.5 MB) is in it, and is most of it
 for files under 1 MB. `order_0_share` is how much less the weights take than the order-0 entropy of
-all of them together. --more keeps the rows that a run does not measure (date and commit are then
-those of the last run). `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
-below on average.
+all of them together. `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
+below on average. --more keeps the rows of networks that a run does not measure (date and commit are
+then those of the last run).
 """
 
 from __future__ import annotations
