@@ -54,6 +54,14 @@ seconds = 0.02
 """
 
 
+def export(folder, module, options):
+    """What the command line makes of a module's network and data, in `out`."""
+    words = ["--out", "out", "--calibration", f"{module}:data", *options.split()]
+    done = edgewright("export", f"{module}:make", *words, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A narrow network of the examples, by the command line."""
@@ -63,17 +71,7 @@ def exported(tmp_path_factory):
     (folder / "zoo_module.py").write_text(ZOO_MODULE)
     shape = "x".join(map(str, ZOO["ds_cnn"].small_shape))
     options = f"--input {shape} --mean 0.5 --std 0.25 --name net --activations int16"
-    done = edgewright(
-        "export",
-        "zoo_module:make",
-        "--out",
-        "out",
-        "--calibration",
-        "zoo_module:data",
-        *options.split(),
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    export(folder, "zoo_module", options)
     return folder / "out"
 
 
@@ -170,17 +168,7 @@ def mixed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "tiny_pipeline_module.py").write_text(MODULE)
     options = "--input 1x1x16x16 --mean 0.4 --std 0.2 --name net --samples 32 --int16-layers 3"
-    done = edgewright(
-        "export",
-        "tiny_pipeline_module:make",
-        "--out",
-        "out",
-        "--calibration",
-        "tiny_pipeline_module:data",
-        *options.split(),
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = export(folder, "tiny_pipeline_module", options)
     assert "int8 + int16 · TFLite" in done.stdout
     done = edgewright("verify", "out", "--layers", cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
