@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import runtimes
-from devices.errors import AgentError, CrashError, NoSpaceError
+from devices.errors import FREE_SPACE, AgentError, CrashError, NoSpaceError
 from devices.transport import Result
 from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError, PackageError
 from runtimes.report import SCHEMA_VERSION, decode
@@ -112,7 +112,7 @@ def _full(found: str) -> NoSpaceError:
     return NoSpaceError(
         "the device's disk is full",
         found=found,
-        remedy="free space there, or name another directory: workdir in devices.toml",
+        remedy=FREE_SPACE,
     )
 
 

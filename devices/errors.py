@@ -21,6 +21,9 @@ from __future__ import annotations
 
 from runtimes.errors import EdgewrightError
 
+FREE_SPACE = "free space there, or name another directory: workdir in devices.toml"
+"""What to do about a full disk, wherever it shows."""
+
 
 class DeviceError(EdgewrightError):
     """The device or the link to it failed."""

@@ -19,6 +19,7 @@ from typing import IO, Protocol
 
 from devices import scripts
 from devices.errors import (
+    FREE_SPACE,
     DeviceError,
     DeviceTimeoutError,
     LinkError,
@@ -119,7 +120,7 @@ class RemoteTransport:
                 f"{local.name} did not fit on {self.name}",
                 expected=f"room for {status.st_size} bytes in {self.workdir}",
                 found=" ".join(answer.before.decode("utf-8", "replace").split()) or "less",
-                remedy="free space there, or name another directory: workdir in devices.toml",
+                remedy=FREE_SPACE,
             )
         return target
 
@@ -205,7 +206,7 @@ class RemoteTransport:
                 raise NoSpaceError(
                     f"{parent} on {self.name} is full",
                     found=said,
-                    remedy="free space there, or name another directory: workdir in devices.toml",
+                    remedy=FREE_SPACE,
                 )
             raise self._link.failure(said, stood=False)
         return answer.after.decode("utf-8", "replace").strip()
