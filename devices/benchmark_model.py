@@ -195,7 +195,7 @@ class BenchmarkModel:
         )
         if row is None:
             raise _refused(path, result)
-        return BenchReport(row, 0.0, 0.0, (), ())
+        return BenchReport(row, 0.0, 0.0, 0.0, (), ())
 
     def profile(self, request: ProfileRequest, launch: Launch) -> ProfileReport:
         """The operators' times."""

@@ -70,6 +70,7 @@ class Taken:
     warmup_runs: int
     settled: bool
     cpu_s: float
+    window_s: float
     memory_before_bytes: int
     memory_loaded_bytes: int
     peak_load_bytes: int
@@ -101,7 +102,7 @@ class NativeRunner:
             words = ["bench", self._cargo.carry(path), *map(str, numbers)]
             found = self._ask(words, Taken, launch, self._libraries(path))
             row = _row(request, path, found, notes)
-        return BenchReport(row, 0.0, found.cpu_s, found.inputs, found.outputs)
+        return BenchReport(row, 0.0, found.cpu_s, found.window_s, found.inputs, found.outputs)
 
     def profile(self, request: ProfileRequest, launch: Launch) -> ProfileReport:
         """None: the C interfaces give no operators' times."""

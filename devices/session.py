@@ -142,7 +142,9 @@ class Session:
             (
                 *problems(before, threads=threads, cpus=cpus),
                 *problems(after, threads=threads, cpus=cpus, judge_load=False),
-                *problems_during(report.row, before, after, elapsed_s, report.cpu_s),
+                *problems_during(
+                    report.row, before, after, elapsed_s, report.cpu_s, report.window_s
+                ),
             )
         )
         row = dataclasses.replace(

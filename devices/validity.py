@@ -107,6 +107,7 @@ def problems_during(
     after: DeviceState,
     elapsed_s: float,
     cpu_s: float = 0.0,
+    window_s: float = 0.0,
 ) -> tuple[Problem, ...]:
     """What happened to the device while it measured.
 
@@ -116,6 +117,7 @@ def problems_during(
         after: the state after.
         elapsed_s: how long it took by this machine's clock, all in all.
         cpu_s: its processor time in the steady window, of all threads; 0 is unknown.
+        window_s: how long that window took, with what lies between two samples.
     """
     found = []
     clocks = [one.frequency_mhz for one in row.watched if one.frequency_mhz is not None]
@@ -136,8 +138,8 @@ def problems_during(
         )
     measured_s = sum(row.samples_ms) / 1e3
     jumped = measured_s > elapsed_s + CLOCK_SLACK_S
-    if not jumped and measured_s >= CPU_JUDGED_S and 0 < cpu_s < CPU_SHARE * measured_s:
-        share = cpu_s / measured_s
+    if not jumped and window_s >= CPU_JUDGED_S and 0 < cpu_s < CPU_SHARE * window_s:
+        share = cpu_s / window_s
         found.append(
             Problem(
                 f"it had a core for {share:.0%} of the time only: other work came in between",

@@ -56,6 +56,7 @@ def bench(request: BenchRequest) -> BenchReport:
         ),
         import_ms=import_ms,
         cpu_s=phases.timing.cpu_s,
+        window_s=phases.timing.window_s,
         inputs=specs[0],
         outputs=specs[1],
     )

@@ -223,12 +223,14 @@ class Measurement:
 class BenchReport:
     """The answer to `bench`: the row, and what does not belong into a table.
 
-    `cpu_s` is the processor time of the steady window, all threads together.
+    `window_s` is how long the steady window took, with what lies between its samples, and `cpu_s`
+    the processor time in it, all threads together.
     """
 
     row: Measurement
     import_ms: float
     cpu_s: float
+    window_s: float
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 

@@ -170,8 +170,9 @@ void bench(const Model *model, int64_t load_ns, double seconds, int min_runs) {
     int warmup_runs = 0;
     bool settled = warm_up(model, &warmup_runs);
     double cpu_start = cpu_seconds();
+    int64_t window_start = now_ns();
     int count = window(model, (int64_t)(seconds * 1e9), min_runs, true);
-    double cpu_s = cpu_seconds() - cpu_start;
+    double window_s = (now_ns() - window_start) / 1e9, cpu_s = cpu_seconds() - cpu_start;
     Memory inference = read_memory();
 
     print_head("bench");
@@ -179,8 +180,8 @@ void bench(const Model *model, int64_t load_ns, double seconds, int min_runs) {
     print_string(model->version);
     printf(", \"delegate\": \"%s\", \"load_ms\": %.6f, \"first_ms\": %.6f", model->delegate,
            load_ns / 1e6, first_ns / 1e6);
-    printf(", \"warmup_runs\": %d, \"settled\": %s, \"cpu_s\": %.6f", warmup_runs,
-           settled ? "true" : "false", cpu_s);
+    printf(", \"warmup_runs\": %d, \"settled\": %s, \"cpu_s\": %.6f, \"window_s\": %.6f",
+           warmup_runs, settled ? "true" : "false", cpu_s, window_s);
     printf(", \"memory_before_bytes\": %lld, \"memory_loaded_bytes\": %lld",
            (long long)before_load.resident_bytes, (long long)after_load.resident_bytes);
     printf(", \"peak_load_bytes\": %lld, \"peak_inference_bytes\": %lld, \"pss_bytes\": ",

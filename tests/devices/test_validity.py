@@ -131,17 +131,19 @@ def test_limits_that_came_while_it_measured(before, after, said):
 
 
 @pytest.mark.parametrize(
-    ("cpu_s", "samples_ms", "said"),
+    ("cpu_s", "window_s", "said"),
     [
-        (6.0, (10_000.0,), True),
-        (9.9, (10_000.0,), False),
-        (19.0, (10_000.0,), False),  # of two threads
-        (0.0, (10_000.0,), False),  # unknown
-        (0.01, (200.0,), False),  # too short to tell
+        (6.0, 10.0, True),
+        (9.9, 10.0, False),
+        (19.0, 10.0, False),  # of two threads
+        (0.0, 10.0, False),  # unknown
+        (0.01, 0.2, False),  # too short to tell
     ],
 )
-def test_work_that_comes_in_between_is_seen_by_the_processor_time(cpu_s, samples_ms, said):
-    found = problems_during(row_of(samples_ms=samples_ms), GOOD, GOOD, 10.0, cpu_s)
+def test_work_that_comes_in_between_is_seen_by_the_processor_time(cpu_s, window_s, said):
+    """Of the whole window: half of a small model's is not in its samples."""
+    row = row_of(samples_ms=(window_s * 500,))
+    found = problems_during(row, GOOD, GOOD, 10.0, cpu_s, window_s)
     assert bool(found) == said
     if said:
         assert found[0].reason.startswith("it had a core for 60% of the time only")

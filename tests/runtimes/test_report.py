@@ -47,6 +47,7 @@ REPORT = BenchReport(
     row=ROW,
     import_ms=1.0,
     cpu_s=0.5,
+    window_s=0.6,
     inputs=(TensorSpec("x", (None, 3), "int8", 0.5, 0),),
     outputs=(),
 )

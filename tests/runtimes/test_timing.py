@@ -126,6 +126,7 @@ def test_real_time_is_measured_to_the_microsecond():
     assert len(found.samples_ns) >= 10
     assert 1_000 < min(found.samples_ns) < 5_000_000
     assert found.cpu_s > 0
+    assert found.window_s > sum(found.samples_ns) / 1e9
 
 
 def test_what_comes_between_runs_is_in_no_sample():
