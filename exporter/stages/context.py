@@ -93,7 +93,10 @@ class Context:
         random.seed(self.recipe.seed)
 
     def module(self, state: Path | None = None, widths: Widths | None = None) -> nn.Module:
-        """The user's module, with the weights of a stage if one is named.
+        """The user's module in training mode, with the weights of a stage if one is named.
+
+        What a factory gives in evaluation mode, as those of pretrained models do, is put into
+        training mode as a whole; in one that trains, parts in evaluation mode stay in it.
 
         `widths` are what channel pruning left, for the stages behind it.
 
@@ -125,6 +128,8 @@ class Context:
                 expected="a torch.nn.Module",
                 found=type(module).__name__,
             )
+        if not module.training:
+            module.train()
         if widths is not None:
             narrow(module, widths)
         if state is not None:

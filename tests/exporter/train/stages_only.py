@@ -31,6 +31,9 @@ def make(dropout=0.2):
         nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
         nn.Dropout(dropout), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4))
 
+def evaluated(dropout):
+    return make(dropout).eval()
+
 def frames(seed, count=96):
     generator = torch.Generator().manual_seed(seed)
     frames = torch.randint(0, 120, (count, 16, 16, 1), generator=generator)

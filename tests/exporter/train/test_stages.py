@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import stages_only
@@ -55,6 +56,20 @@ def make(tmp_path):
 def rows(context: Context, stage: str) -> list[dict[str, str]]:
     text = (context.directory / "training.csv").read_text()
     return [row for row in csv.DictReader(text.splitlines()) if row["stage"] == stage]
+
+
+def test_a_model_that_comes_in_evaluation_mode_is_trained_as_any_other(make):
+    weights = []
+    for factory in ("make", "evaluated"):
+        context = make()
+        section = context.recipe.model.model_copy(
+            update={"factory": f"stages_only_module:{factory}"}
+        )
+        context = replace(context, recipe=context.recipe.model_copy(update={"model": section}))
+        train.train(context)
+        weights.append(load_file(context.state_path("fp32")))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert int(weights[1]["1.num_batches_tracked"]) > 0
 
 
 def test_sparsity_stops_growing_where_the_package_is_small_enough(make):
