@@ -41,10 +41,13 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
     with reporter.stage("verify", len(parity.routes(manifest.activations)) + 1) as advance:
         graph = read_file(directory / f"{manifest.name}.qdq.onnx")
         canonical.check(graph)
+        int16_operators = parity.int16_operators(manifest, graph)
         checks = _checks(directory, manifest, graph)
         advance(1, "")
         with open_device("local") as session:
-            outputs = parity.compare_outputs(directory, manifest, session, advance)
+            outputs = parity.compare_outputs(
+                directory, manifest, session, advance, mixed=bool(int16_operators)
+            )
     equal = all(row.differing == 0 for row in outputs if row.decides)
     on_xnnpack = all("not applied" not in row.runtime for row in outputs)
     clean = equal and on_xnnpack and all(check.passed for check in checks)
@@ -59,18 +62,7 @@ def certify(directory: Path, reporter: Reporter | None = None) -> Certificate:
             for operator in float_layers(graph)
         ),
         activations=manifest.activations,
-        int16_operators=_int16_operators(manifest, graph),
-    )
-
-
-def _int16_operators(manifest: Manifest, graph: Graph) -> tuple[str, ...]:
-    """Those that compute in int16 where the others compute in int8."""
-    if manifest.activations == "int16":
-        return ()
-    return tuple(
-        f"{operator.kind} {operator.outputs[0]}"
-        for operator in graph.operators
-        if graph.in_int16(operator) and operator.kind not in canonical.BOUNDARY
+        int16_operators=int16_operators,
     )
 
 

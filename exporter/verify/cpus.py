@@ -33,10 +33,11 @@ from exporter.build import (
     load_json,
 )
 from exporter.errors import EdgewrightError, EmulationError
+from exporter.graph.read import read_file
 from exporter.progress import Reporter, Silent
 from exporter.verify import arm64_root, boards
 from exporter.verify.certificate import certify
-from exporter.verify.parity import Route, routes, run_artifact
+from exporter.verify.parity import Route, int16_operators, routes, run_artifact
 from runtimes.values import Array, compare, load_arrays, sha256_of
 
 TIMEOUT_S: Final = 3600.0  # for one file: emulation is 75 to 600 times slower
@@ -165,10 +166,12 @@ def compare_on_cpus(
     """
     reporter = reporter if reporter is not None else Silent()
     manifest = load_json(directory / MANIFEST, Manifest)
+    graph = read_file(directory / f"{manifest.name}.qdq.onnx")
+    mixed = bool(int16_operators(manifest, graph))
     jobs = [
         _Job(cpu, route, artifact)
         for cpu in cpus
-        for route in routes(manifest.activations)
+        for route in routes(manifest.activations, mixed=mixed)
         for artifact in manifest.artifacts
         if route.decides and (artifact.format, artifact.precision) == (route.format, "int8")
     ]
@@ -304,7 +307,7 @@ def _run(
             )
     except EdgewrightError as error:
         return row.model_copy(update={"not_run": _in_one_line(error)})
-    if job.route.format == "tflite" and delegate != "xnnpack":
+    if job.route.on_xnnpack and delegate != "xnnpack":
         return row.model_copy(update={"not_run": f"XNNPACK was not applied, but '{delegate}'"})
     difference = compare(outputs, golden.outputs)
     return row.model_copy(

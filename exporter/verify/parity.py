@@ -11,23 +11,29 @@ import numpy as np
 
 from devices.session import FEED_TIMEOUT_S, Feeding, Session
 from exporter.build import GOLDEN, Activations, Artifact, Manifest, OutputComparison
+from exporter.graph import canonical
+from exporter.graph.model import Graph
 from runtimes.values import Array, compare, load_arrays
 
 
 @dataclass(frozen=True)
 class Route:
-    """One way to run an artifact. Only those that decide count for the verdict."""
+    """One way to run an artifact. Only those that decide count for the verdict.
+
+    Where it is to run `on_xnnpack`, a runtime that leaves XNNPACK out is told of in its row.
+    """
 
     label: str
     format: str
     delegate: str = "default"
     decides: bool = True
+    on_xnnpack: bool = False
 
 
 ON_XNNPACK = "LiteRT, XNNPACK"
 ROUTES = (
     Route("ONNX Runtime", "onnx"),
-    Route(ON_XNNPACK, "tflite"),
+    Route(ON_XNNPACK, "tflite", on_xnnpack=True),
     Route("ONNX Runtime (.ort)", "ort"),
     Route("LiteRT, builtin kernels", "tflite", "none", decides=False),
 )
@@ -41,9 +47,31 @@ WIDE_ROUTES = (
 """With int16 activations: XNNPACK has no kernels for them, ONNX Runtime no convolution."""
 
 
-def routes(activations: Activations) -> tuple[Route, ...]:
-    """The ways to run the int8 files of a build."""
-    return ROUTES if activations == "int8" else WIDE_ROUTES
+MIXED_ROUTES = (
+    Route("ONNX Runtime; int16 layers: float operators", "onnx"),
+    Route(f"{ON_XNNPACK}; int16 layers: builtin kernels", "tflite", on_xnnpack=True),
+    Route("ONNX Runtime (.ort); int16 layers: float operators", "ort"),
+    Route("LiteRT, builtin kernels", "tflite", "none", decides=False),
+)
+"""With single layers in int16, in a network of int8."""
+
+
+def routes(activations: Activations, *, mixed: bool = False) -> tuple[Route, ...]:
+    """The ways to run the int8 files of a build; `mixed`: with single layers in int16."""
+    if activations != "int8":
+        return WIDE_ROUTES
+    return MIXED_ROUTES if mixed else ROUTES
+
+
+def int16_operators(manifest: Manifest, graph: Graph) -> tuple[str, ...]:
+    """Those that compute in int16 where the others compute in int8."""
+    if manifest.activations == "int16":
+        return ()
+    return tuple(
+        f"{operator.kind} {operator.outputs[0]}"
+        for operator in graph.operators
+        if graph.in_int16(operator) and operator.kind not in canonical.BOUNDARY
+    )
 
 
 def feeding_of(artifact: Artifact, batch: int | None = None) -> Feeding:
@@ -97,14 +125,19 @@ def compare_outputs(
     manifest: Manifest,
     session: Session,
     advance: Callable[[int, str], None],
+    *,
+    mixed: bool = False,
 ) -> list[OutputComparison]:
-    """Run every int8 artifact over the golden inputs and compare with the golden outputs."""
+    """Run every int8 artifact over the golden inputs and compare with the golden outputs.
+
+    `mixed` as in `routes`.
+    """
     golden_path = directory / GOLDEN
     arrays = load_arrays(str(golden_path))
     count = sum(key.startswith("output.") for key in arrays)
     golden = [arrays[f"output.{index}"] for index in range(count)]
     rows = []
-    for route in routes(manifest.activations):
+    for route in routes(manifest.activations, mixed=mixed):
         for artifact in manifest.artifacts:
             if artifact.format != route.format or artifact.precision != "int8":
                 continue
@@ -123,7 +156,7 @@ def _row(
 
     difference = compare(outputs, golden)
     label = route.label
-    if label == ON_XNNPACK and delegate != "xnnpack":
+    if route.on_xnnpack and delegate != "xnnpack":
         label = f"LiteRT, {delegate} (XNNPACK was not applied)"
     return OutputComparison(
         artifact=artifact.name,

@@ -187,6 +187,9 @@ def test_a_mixed_build_has_int8_outputs_and_says_which_operators_are_int16(mixed
     ]
     assert certificate.within_lsb is not None
     assert all(check.passed for check in certificate.checks)
+    runtimes = {row.runtime for row in certificate.outputs if row.decides}
+    assert "LiteRT, XNNPACK; int16 layers: builtin kernels" in runtimes
+    assert "ONNX Runtime; int16 layers: float operators" in runtimes
     types = [tensor.dtype.name for tensor in read_tflite(mixed / "net.int8.tflite").tensors]
     assert 0 < types.count("int16") < types.count("int8")
 
