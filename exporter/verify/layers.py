@@ -89,7 +89,7 @@ def layer_errors(
         advance(1, "")
         real = _real_values(graph, load(directory / f"{manifest.name}.fp32.onnx"), given)
         advance(1, "")
-        shipped = _shipped_values(directory / f"{manifest.name}.int8.onnx", graph, given)
+        shipped = shipped_values(directory / f"{manifest.name}.int8.onnx", graph, given)
         advance(1, "")
         rows = []
         for operator in graph.operators:
@@ -142,7 +142,7 @@ def _row(
         weights=_weights(graph, operator),
         sqnr_db=_sqnr(tensor, expected[name], real.get(name)),
         tflite=alone(graph, operator, expected),
-        onnx=_difference(expected[name], shipped.get(name)),
+        onnx=difference(expected[name], shipped.get(name)),
         in_int16=graph.in_int16(operator),
     )
 
@@ -166,7 +166,8 @@ def _sqnr(tensor: Tensor, integers: Array, real: Array | None) -> float | None:
     return 10.0 * math.log10(power / noise)
 
 
-def _difference(expected: Array, found: Array | None) -> Difference | None:
+def difference(expected: Array, found: Array | None) -> Difference | None:
+    """Of uint8 values to int8 ones, too, by 128; None where there is nothing of that shape."""
     if found is None or found.shape != expected.shape:
         return None
     shift = UNSIGNED_SHIFT if found.dtype == np.uint8 and expected.dtype == np.int8 else 0
@@ -205,7 +206,7 @@ def alone(graph: Graph, operator: Operator, expected: dict[str, Array]) -> Diffe
     stacked = np.concatenate(found)
     if outputs[0] in images:
         stacked = np.moveaxis(stacked, -1, 1)
-    return _difference(expected[outputs[0]], stacked)
+    return difference(expected[outputs[0]], stacked)
 
 
 def _stored(array: Array, image: bool) -> Array:
@@ -237,7 +238,7 @@ def _real_values(canonical: Graph, model: Any, given: Array) -> dict[str, Array]
     return {name: found[value] for name, value in wanted.items() if value in found}
 
 
-def _shipped_values(path: Path, graph: Graph, given: Array) -> dict[str, Array]:
+def shipped_values(path: Path, graph: Graph, given: Array) -> dict[str, Array]:
     """Integers inside the shipped .onnx by the canonical graph's names."""
     model = load(path)
     by_name = {}

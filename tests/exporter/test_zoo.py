@@ -16,7 +16,7 @@ from exporter.onnx_export import to_onnx
 from exporter.quantize.quantize import folded
 from exporter.tflite import lower
 from exporter.tflite.reader import read_tflite
-from exporter.verify import scales, structure
+from exporter.verify import layers, scales, structure
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +114,26 @@ def test_the_integer_reference_names_the_same_class(built):
         shipped = found.astype(int).reshape(len(found), -1) - 128
         assert np.mean(flat.argmax(1) == shipped.argmax(1)) >= 0.995
         assert np.abs(flat - shipped).mean() < 0.5
+
+
+def test_every_operator_gives_the_references_integers_in_both_runtimes(built):
+    """Alone in LiteRT, from the reference's integers; in ONNX Runtime inside the shipped file."""
+    name, made, frames = built
+    graph, given = made.graph, frames[:2].numpy()
+    expected = integer.run(graph, [given])
+    inside = layers.shipped_values(made.onnx, graph, given)
+    found = {"LiteRT": {}, "ONNX Runtime": {}}
+    for operator in graph.operators:
+        value = operator.outputs[0]
+        alone = layers.alone(graph, operator, expected)
+        shipped = layers.difference(expected[value], inside.get(value))
+        found["LiteRT"] |= {f"{operator.kind} {value}": alone} if alone else {}
+        found["ONNX Runtime"] |= {f"{operator.kind} {value}": shipped} if shipped else {}
+    for compared in found.values():
+        assert len(compared) >= 0.85 * len(graph.operators)
+        differing = {layer: one for layer, one in compared.items() if one.differing}
+        assert not differing or name in NEARLY, differing
+        assert all(one.max_lsb <= 1 for one in differing.values())
 
 
 @pytest.mark.parametrize(
