@@ -26,6 +26,8 @@ BOUNDED = {"Sigmoid": (1.0 / 256.0, -128), "Softmax": (1.0 / 256.0, -128), "Tanh
 """Scale and zero point of the int8 result, by operator."""
 WIDE_BOUNDED = (1.0 / 32768.0, 0)
 """Of an int16 result, for all of them."""
+MOVING = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that give all values of their input and no others."""
 
 
 def bounded_scales(model: ir.Model, changes: Changes) -> bool:
@@ -36,11 +38,26 @@ def bounded_scales(model: ir.Model, changes: Changes) -> bool:
     for node in list(model.graph):
         if node.op_type not in BOUNDED:
             continue
-        found = readers(node.outputs[0])
-        if len(found) != 1 or not is_quantize(found[0]) or node.outputs[0].is_graph_output():
-            continue
-        modified |= _set(model.graph, node, found[0], changes)
+        quantize = _quantization(node)
+        if quantize is not None:
+            modified |= _set(model.graph, node, quantize, changes)
     return modified
+
+
+def _quantization(node: ir.Node) -> ir.Node | None:
+    """The one quantization of its result, which other operators may move before.
+
+    Softmax of opset 12 and older works on two axes; in newer ones it has a Reshape on both sides.
+    """
+    while True:
+        found = readers(node.outputs[0])
+        if len(found) != 1 or node.outputs[0].is_graph_output():
+            return None
+        if is_quantize(found[0]):
+            return found[0]
+        if found[0].op_type not in MOVING:
+            return None
+        node = found[0]
 
 
 def _set(graph: ir.Graph, node: ir.Node, quantize: ir.Node, changes: Changes) -> bool:

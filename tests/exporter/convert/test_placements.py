@@ -359,15 +359,19 @@ def test_batch_norm_between_quantizers(tmp_path, activation, requantize):
         assert ours.differing == 0
 
 
+@pytest.mark.parametrize("behind", [(), ("Flatten",), ("Identity", "Flatten")])
 @pytest.mark.parametrize(
     ("operator", "scale", "point"),
     [("Softmax", 0.0037, -128), ("Sigmoid", 0.0038, -128), ("Tanh", 0.0079, 3)],
 )
-def test_results_whose_scale_no_kernel_has(tmp_path, operator, scale, point):
+def test_results_whose_scale_no_kernel_has(tmp_path, operator, scale, point, behind):
     graph = Qdq()
     c = graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03)
     attributes = {"axis": 1} if operator == "Softmax" else {}
-    graph.quantize(graph.node(operator, [c], "bounded", **attributes), scale, point, name="y")
+    result = graph.node(operator, [c], "bounded", **attributes)
+    for moving in behind:
+        result = graph.node(moving, [result], moving.lower())
+    graph.quantize(result, scale, point, name="y")
     kept = run(graph, tmp_path, [value("y", None)])
     agree(kept, 1)
     assert left_in_float(kept) == {"bounded"}
