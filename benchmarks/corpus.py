@@ -4,16 +4,17 @@ Example networks (narrow variants; random weights made lively) start from torch:
 post-training quantization, litert-torch with ai-edge-quantizer, and onnx2tf behind
 torch.onnx.export. Packages' models (onnx's `light_*` graphs with random weights,
 rapidocr-onnxruntime's, magika's and silero-vad's, of which some cannot pass) start from ONNX: here
-ONNX Runtime's quantize_static and `edgewright convert --requantize`, and onnx2tf from the float
-model. "full int8" has no float tensor between its ends, "part float" has some; "int8 with islands"
-has none but around operators that both runtimes compute alike in float alone; "-" was not tried,
-for the reason given. `differing` are output values of our .onnx in ONNX Runtime against our .tflite
-in LiteRT, `checks` the certificate's checks that failed. Every int8 .tflite of ours also runs in
-TensorFlow's interpreter and in tflite-runtime 2.14; shares are of output values equal to LiteRT's.
-`latency_ratio` is ours over the peer's in LiteRT, in turns; `load` the machine's: above its number
-of cores the ratio means little. The last rows count: of the models that any peer converts to full
-int8, how many this project does. Results are written after each model; --more goes on with those
-that they lack (date and commit are then those of the last run).
+ONNX Runtime's quantize_static (with ForceQuantizeNoInputCheck) and `edgewright convert
+--requantize`, and onnx2tf from the float model. "full int8" has no float tensor between its ends,
+"part float" has some; "int8 with islands" has none but around operators that both runtimes compute
+alike in float alone; "-" was not tried, for the reason given. `differing` are output values of our
+.onnx in ONNX Runtime against our .tflite in LiteRT, `checks` the certificate's checks that failed.
+Every int8 .tflite of ours also runs in TensorFlow's interpreter and in tflite-runtime 2.14; shares
+are of output values equal to LiteRT's. `latency_ratio` is ours over the peer's in LiteRT, in turns;
+`load` the machine's: above its number of cores the ratio means little. The last rows count: of the
+models that any peer converts to full int8, how many this project does. Results are written after
+each model; --more goes on with those that they lack (date and commit are then those of the last
+run).
 """
 
 from __future__ import annotations
@@ -264,7 +265,7 @@ def _quantize(ready: Ready, folder: Path) -> Path | str:
     samples = generator.normal(size=(SAMPLES, *ready.shape[1:])).astype(np.float32)
     np.save(folder / "samples.npy", samples)
     target = folder / "qdq.onnx"
-    argv = [str(python), str(PEERS / "ptq_peer.py"), "ort_minmax", str(ready.path)]
+    argv = [str(python), str(PEERS / "ptq_peer.py"), "ort_throughout", str(ready.path)]
     done = _measured([*argv, str(folder / "samples.npy"), str(target)])
     return done if isinstance(done, str) else target
 

@@ -29,7 +29,14 @@ class Reader:
         return None if sample is None else {self.name: sample[None]}
 
 
-def ort_minmax(source: str, samples: np.ndarray, target: str) -> None:
+def ort_throughout(source: str, samples: np.ndarray, target: str) -> None:
+    """The same with operators quantized that otherwise follow their input, as pooling does."""
+    ort_minmax(source, samples, target, {"ForceQuantizeNoInputCheck": True})
+
+
+def ort_minmax(
+    source: str, samples: np.ndarray, target: str, options: dict[str, bool] | None = None
+) -> None:
     """ONNX Runtime's quantize_static, per channel, u8 activations, min/max."""
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -51,6 +58,7 @@ def ort_minmax(source: str, samples: np.ndarray, target: str) -> None:
         per_channel=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
+        extra_options=options,
     )
 
 
@@ -68,6 +76,9 @@ def nncf_accurate(source: str, samples: np.ndarray, target: str) -> None:
 
 if __name__ == "__main__":
     method, source, inputs, target = sys.argv[1:]
-    {"ort_minmax": ort_minmax, "nncf_accurate": nncf_accurate}[method](
-        source, np.load(inputs), target
-    )
+    methods = {
+        "ort_minmax": ort_minmax,
+        "ort_throughout": ort_throughout,
+        "nncf_accurate": nncf_accurate,
+    }
+    methods[method](source, np.load(inputs), target)

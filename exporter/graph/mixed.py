@@ -61,6 +61,7 @@ class _Separation:
             for operator in islands(graph)
             if graph.tensors[operator.outputs[0]].quantization is not None
         }
+        self.padded_means = _padded_means(graph)
 
     def run(self) -> list[FloatOperator]:
         for operator in self.graph.operators:
@@ -71,7 +72,9 @@ class _Separation:
                 continue
             reason = self._reason(operator)
             if reason:
-                self.found.append(FloatOperator(operator.name, operator.kind, reason))
+                alike = operator.outputs[0] in self.padded_means
+                found = FloatOperator(operator.name, operator.kind, reason)
+                self.found.append(_island(operator) if alike else found)
                 self._in_float(operator)
             else:
                 self.operators.append(operator)
@@ -148,6 +151,23 @@ class _Separation:
     def _add(self, tensor: Tensor) -> str:
         self.graph.tensors[tensor.name] = tensor
         return tensor.name
+
+
+def _padded_means(graph: Graph) -> set[str]:
+    """Results of means that leave padding out, as passes/explicit_padding.py writes them.
+
+    An AveragePool between integers and its product with a constant: as alike as the pooling alone.
+    """
+    found: set[str] = set()
+    pools = {o.outputs[0]: o for o in graph.operators if o.kind == "AveragePool"}
+    for product in (operator for operator in graph.operators if operator.kind == "Mul"):
+        pool, factor = pools.get(product.inputs[0]), graph.tensors[product.inputs[1]]
+        if pool is None or factor.data is None:
+            continue
+        ends = graph.tensors[pool.inputs[0]], graph.tensors[product.outputs[0]]
+        if all(end.quantization is not None for end in ends):
+            found |= {pool.outputs[0], product.outputs[0]}
+    return found
 
 
 def _island(operator: Operator) -> FloatOperator:

@@ -10,6 +10,7 @@ from onnx_ir.passes import common
 
 from exporter.errors import UnsupportedError
 from exporter.graph.intake import refusing
+from exporter.graph.passes.average_scales import average_scales
 from exporter.graph.passes.batch_norms import batch_norms
 from exporter.graph.passes.bounded_scales import bounded_scales
 from exporter.graph.passes.changes import Changes
@@ -137,6 +138,7 @@ def _quantized(model: ir.Model, changes: Changes) -> None:
     signed_activations(model, changes)
     transposed_input(model, changes)
     bounded_scales(model, changes)
+    average_scales(model, changes)
     quantization_first(model, changes)
     quantization_through(model, changes)
     idle_quantization(model, changes)

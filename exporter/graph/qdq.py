@@ -13,6 +13,8 @@ from exporter.graph.onnx_edit import add_constant, constant
 
 Array = np.ndarray
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+MOVING = {"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that give all values of their input and no others."""
 ACTIVATION_TYPES = ("int8", "uint8", "int16", "uint16")
 
 
@@ -169,6 +171,38 @@ def source_quantization(value: ir.Value | None) -> Parameters | None:
     """The quantization of the integers behind a real value; None for one that is computed."""
     producer = value.producer() if value is not None else None
     return parameters_of(producer) if producer is not None and is_dequantize(producer) else None
+
+
+def quantization_behind(node: ir.Node) -> ir.Node | None:
+    """The one QuantizeLinear of a node's result, which other operators may move before.
+
+    Softmax of opset 12 and older works on two axes; in newer ones it has a Reshape on both sides.
+    """
+    while True:
+        found = readers(node.outputs[0])
+        if len(found) != 1 or node.outputs[0].is_graph_output():
+            return None
+        if is_quantize(found[0]):
+            return found[0]
+        if found[0].op_type not in MOVING:
+            return None
+        node = found[0]
+
+
+def replace_parameters(graph: ir.Graph, quantize: ir.Node, wanted: Parameters) -> bool:
+    """Give a QuantizeLinear and all that read its integers other parameters.
+
+    Returns:
+        Whether anything changed: nothing where others than DequantizeLinear read the integers.
+    """
+    integers = quantize.outputs[0]
+    users = readers(integers)
+    plain = not integers.is_graph_output() and all(map(is_dequantize, users))
+    if not plain or parameters_of(quantize).same_as(wanted):
+        return False
+    for one in (quantize, *users):
+        set_parameters(graph, one, wanted)
+    return True
 
 
 def real_constant(value: ir.Value | None) -> Array | None:
