@@ -10,7 +10,6 @@ from onnx_ir.passes import common
 
 from exporter.errors import UnsupportedError
 from exporter.graph.intake import refusing
-from exporter.graph.passes.average_scales import average_scales
 from exporter.graph.passes.batch_norms import batch_norms
 from exporter.graph.passes.bounded_scales import bounded_scales
 from exporter.graph.passes.changes import Changes
@@ -36,6 +35,7 @@ from exporter.graph.passes.shared_scales import shared_scales
 from exporter.graph.passes.signed_activations import signed_activations
 from exporter.graph.passes.single_precision import single_precision
 from exporter.graph.passes.symmetric_weights import symmetric_weights
+from exporter.graph.passes.tie_free_scales import tie_free_scales
 from exporter.graph.passes.transposed_convolutions import transposed_convolutions
 from exporter.graph.passes.transposed_input import transposed_input
 
@@ -138,7 +138,7 @@ def _quantized(model: ir.Model, changes: Changes) -> None:
     signed_activations(model, changes)
     transposed_input(model, changes)
     bounded_scales(model, changes)
-    average_scales(model, changes)
+    tie_free_scales(model, changes)
     quantization_first(model, changes)
     quantization_through(model, changes)
     idle_quantization(model, changes)

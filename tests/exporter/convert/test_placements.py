@@ -404,11 +404,33 @@ def test_means_get_a_scale_that_both_runtimes_round_alike(tmp_path, window, scal
     assert left_in_float(kept) == left_in_float(moved) == set()
     (change,) = [one for one in moved.requantized if "both runtimes round alike" in one.what]
     new, _, old = change.detail.partition(" in place of ")
-    assert float(new) == pytest.approx(float(old), rel=0.016)
+    assert float(old) <= float(new) <= 1.01 * float(old)
     ours = [next(r for r in c.differences if {r.one, r.other} == BOTH) for c in (kept, moved)]
     assert ours[1].differing == 0
     if window["kernel_shape"] == [2, 2] and scale == 0.02:
         assert ours[0].differing > 0.1 * ours[0].values
+
+
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "GlobalAveragePool"])
+def test_arithmetic_gets_scales_that_both_runtimes_round_alike(tmp_path, kind):
+    """A residual block; its scales let results end halfway between two integers."""
+    graph = Qdq()
+    x = graph.quantize("x", 0.03125, 5)
+    c = graph.quantize(convolution(graph, x, out=3), 0.0625, 3)
+    if kind == "GlobalAveragePool":
+        result = graph.node(kind, [c], "result")
+    else:
+        result = graph.node("Relu", [graph.node(kind, [c, x], "result")], "relu")
+    scale = {"Mul": 0.0078125, "GlobalAveragePool": 0.0625}.get(kind, 0.125)
+    graph.quantize(result, scale, -100, name="y")
+    moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True, samples=64))
+    changed = [one for one in moved.requantized if "both runtimes round alike" in one.what]
+    assert changed
+    for change in changed:
+        new, _, old = change.detail.partition(" in place of ")
+        assert float(old) <= float(new) <= 1.02 * float(old)
+    ours = next(row for row in moved.differences if {row.one, row.other} == BOTH)
+    assert ours.differing == 0
 
 
 def test_output_that_is_read_inside_as_well(tmp_path):
