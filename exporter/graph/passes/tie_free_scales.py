@@ -179,7 +179,7 @@ def _corrected(node: ir.Node) -> ir.Node:
 def _places(node: ir.Node) -> int | None:
     """Over how many values a mean goes; None where that is open."""
     if node.op_type == "AveragePool":
-        return math.prod(node.attributes["kernel_shape"].value)
+        return math.prod(int(size) for size in node.attributes["kernel_shape"].value)
     shape = node.inputs[0].shape if node.inputs[0] is not None else None
     sizes = [] if shape is None else list(shape)[2:]
     fixed = [size for size in sizes if isinstance(size, int)]
