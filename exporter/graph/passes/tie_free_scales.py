@@ -6,8 +6,8 @@ does while a network is quantized is done here to integers that have their scale
 
 - addition: both inputs' scales as p / 511 of the output's: results are multiples of 1 / 511;
 - product: s_a * s_b / s_out = p / odd;
-- mean over n places: s_in / (n * s_out) = 2^k / odd. Where padding is left out the places that
-  count vary; 2^k has more factors of two than any of their numbers.
+- mean over n places, and sum (n = 1): s_in / (n * s_out) = 2^k / odd. Where padding is left out
+  the places that count vary; 2^k has more factors of two than any of their numbers.
 
 Scales grow, by two percent at the most, so that what a range covered stays covered; each once, in
 the graph's order. An addition with one input much finer than the result may need more: it is left.
@@ -43,6 +43,7 @@ MOST = 1.02
 """Scales that would grow more stay as they are."""
 TOLERANCE = 1e-9
 _CLIPPING = {"Clip", "Relu"}
+_MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"}
 _WHAT = "results of {} get scales that both runtimes round alike"
 
 
@@ -65,7 +66,7 @@ class _Settling:
                 self._addition(node)
             elif node.op_type == "Mul":
                 self._product(node)
-            elif node.op_type in ("AveragePool", "GlobalAveragePool"):
+            elif node.op_type in _MEANS:
                 self._mean(node)
         return self.modified
 
@@ -180,7 +181,14 @@ def _places(node: ir.Node) -> int | None:
     """Over how many values a mean goes; None where that is open."""
     if node.op_type == "AveragePool":
         return math.prod(int(size) for size in node.attributes["kernel_shape"].value)
-    shape = node.inputs[0].shape if node.inputs[0] is not None else None
-    sizes = [] if shape is None else list(shape)[2:]
+    if node.op_type == "ReduceSum":
+        return 1
+    before, after = _size(node.inputs[0]), _size(node.outputs[0])
+    return before // after if before and after else None
+
+
+def _size(value: ir.Value | None) -> int | None:
+    """How many values it holds; None where a size is open."""
+    sizes = [None] if value is None or value.shape is None else list(value.shape)
     fixed = [size for size in sizes if isinstance(size, int)]
-    return math.prod(fixed) if sizes and len(fixed) == len(sizes) else None
+    return math.prod(fixed) if len(fixed) == len(sizes) else None

@@ -411,17 +411,18 @@ def test_means_get_a_scale_that_both_runtimes_round_alike(tmp_path, window, scal
         assert ours[0].differing > 0.1 * ours[0].values
 
 
-@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "GlobalAveragePool"])
+@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "GlobalAveragePool", "ReduceMean"])
 def test_arithmetic_gets_scales_that_both_runtimes_round_alike(tmp_path, kind):
     """A residual block; its scales let results end halfway between two integers."""
     graph = Qdq()
     x = graph.quantize("x", 0.03125, 5)
     c = graph.quantize(convolution(graph, x, out=3), 0.0625, 3)
-    if kind == "GlobalAveragePool":
-        result = graph.node(kind, [c], "result")
+    if kind in ("GlobalAveragePool", "ReduceMean"):
+        axes = [graph.constant("axes", np.array([2, 3]))] if kind == "ReduceMean" else []
+        result = graph.node(kind, [c, *axes], "result")
     else:
         result = graph.node("Relu", [graph.node(kind, [c, x], "result")], "relu")
-    scale = {"Mul": 0.0078125, "GlobalAveragePool": 0.0625}.get(kind, 0.125)
+    scale = {"Mul": 0.0078125, "GlobalAveragePool": 0.0625, "ReduceMean": 0.0625}.get(kind, 0.125)
     graph.quantize(result, scale, -100, name="y")
     moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True, samples=64))
     changed = [one for one in moved.requantized if "both runtimes round alike" in one.what]
