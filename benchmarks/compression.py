@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.machine import this_machine
-from benchmarks.results import ROOT, Value, arguments, load, publish
+from benchmarks.results import ROOT, Value, arguments, kept_rows, publish
 
 BUILDS: Final = ROOT / "build" / "compression"
 EXAMPLE: Final = ROOT / "examples" / "fashion"
@@ -137,15 +137,14 @@ SOURCE: Final = {
 
 def main() -> None:
     """Build, judge, print, write."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--network", action="append", choices=list(NETWORKS), help="all by default")
     parser.add_argument("--seed", action="append", type=int, help="all of a network by default")
     parser.add_argument(
         "--no-ladder", action="store_true", help="only the control, PTQ, and the smallest package"
     )
-    parser.add_argument("--more", action="store_true", help="keep the other rows of the results")
     options = parser.parse_args()
-    rows: list[Row] = list(load("compression", options.out).rows) if options.more else []
+    rows = kept_rows("compression", options)
     for measured in measure(options):
         rows = together(rows, measured)
         publish("compression", rows, options)

@@ -33,7 +33,7 @@ from benchmarks.corpus_models import Ready, Source, prepared, sources
 from benchmarks.environments import PEERS, python_of, versions_of
 from benchmarks.paired import interleaved
 from benchmarks.process import CommandError, Cost, measure
-from benchmarks.results import Value, arguments, load, publish
+from benchmarks.results import Value, arguments, kept_rows, publish
 from benchmarks.routes import (
     LITERT,
     ONNX2TF,
@@ -77,17 +77,14 @@ def main() -> None:
     """Go through the models; the table and the file grow with each."""
     from examples.models import ZOO
 
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--model", action="append", metavar="NAME", help="by name; all by default")
-    parser.add_argument("--more", action="store_true", help="the models not yet in the results")
     options = parser.parse_args()
     names = options.model or (QUICK if options.quick else None)
     environments = ("litert", "onnx2tf", "ptq", *INTERPRETERS, "corpus")
     versions = {n: v for e in environments for n, v in versions_of(e).items()}
     peers = {f"{name} (peers)": version for name, version in versions.items()}
-    rows: list[Row] = []
-    if options.more:
-        rows = [row for row in load("corpus", options.out).rows if "model" in row]
+    rows = [row for row in kept_rows("corpus", options) if "model" in row]
     have = {row["model"] for row in rows}
     for name, entry in ZOO.items():
         if name not in have and (names is None or name in names):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.machine import this_machine
-from benchmarks.results import Value, arguments, load, publish
+from benchmarks.results import Value, arguments, kept_rows, publish
 from benchmarks.zoo import recipe_of
 
 if TYPE_CHECKING:
@@ -33,12 +33,11 @@ def main() -> None:
     """Export each network, run it everywhere; print and write the table."""
     from examples.models import ZOO
 
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--network", action="append", choices=list(ZOO), help="all by default")
     parser.add_argument("--whole", action="store_true", help="not the narrow variants")
-    parser.add_argument("--more", action="store_true", help="the networks not yet in the results")
     options = parser.parse_args()
-    rows: list[Row] = list(load("cpus", options.out).rows) if options.more else []
+    rows = kept_rows("cpus", options)
     have = {row["network"] for row in rows}
     for name in options.network or (QUICK if options.quick else ZOO):
         if name in have:

@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.latency import QUICK_ROUNDS, ROUNDS, RUNTIMES, open_file, times_of
-from benchmarks.results import Value, arguments, load, publish
+from benchmarks.results import Value, arguments, kept_rows, publish
 from benchmarks.routes import OURS, PLAIN, Bench, Made, make, prepare
 from benchmarks.runner import FileRunner, fidelity
 
@@ -39,12 +39,10 @@ def main() -> None:
     """Go through the networks; the table and the file grow with each."""
     from examples.models import ZOO
 
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--networks", nargs="*", choices=list(ZOO), help="all by default")
-    parser.add_argument("--more", action="store_true", help="the networks not yet in the results")
     options = parser.parse_args()
-    rows: list[Row] = list(load("exactness", options.out).rows) if options.more else []
-    rows = [row for row in rows if row["network"] != ALL]
+    rows = [row for row in kept_rows("exactness", options) if row["network"] != ALL]
     have = {row["network"] for row in rows}
     for name in options.networks or (QUICK_NETWORKS if options.quick else ZOO):
         if name in have:

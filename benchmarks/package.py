@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.package_files import Packable, exported, from_package
 from benchmarks.paired import interleaved, timed
-from benchmarks.results import ROOT, Value, arguments, load, publish
+from benchmarks.results import ROOT, Value, arguments, kept_rows, publish
 from exporter.pack import Device, Options, PackSummary, encode
 from exporter.pack.clusters import entropy_bits
 from exporter.pack.spans import find_spans, format_of
@@ -62,12 +62,11 @@ print(json.dumps(peak() - before))
 
 def main() -> None:
     """Pack every network; print and write the table."""
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--networks", nargs="+", help="only these")
-    parser.add_argument("--more", action="store_true", help="keep the other rows of the results")
     options = parser.parse_args()
     python = peers_python()
-    kept: list[Row] = list(load("package", options.out).rows) if options.more else []
+    kept = kept_rows("package", options)
     rows: list[Row] = []
     for file in files(python, quick=options.quick):
         if options.networks is None or file.network in options.networks:

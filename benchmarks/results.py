@@ -80,8 +80,8 @@ class Results(Frozen):
     rows: tuple[dict[str, Value], ...]
 
 
-def arguments(description: str | None) -> argparse.ArgumentParser:
-    """The options that every script has: `--quick` and `--out DIR`."""
+def arguments(description: str | None, *, more: bool = False) -> argparse.ArgumentParser:
+    """The options that every script has: `--quick`, `--out DIR`; `--more` for `kept_rows`."""
     parser = argparse.ArgumentParser(
         description=(description or "").partition("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -90,7 +90,14 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
         "--quick", action="store_true", help="fewer repetitions and smaller inputs, for a look"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where NAME.json is written")
+    if more:
+        parser.add_argument("--more", action="store_true", help="add to the rows that are there")
     return parser
+
+
+def kept_rows(name: str, options: argparse.Namespace) -> list[dict[str, Value]]:
+    """What a script's results hold already, where `--more` asks to add to them; else nothing."""
+    return list(load(name, options.out).rows) if options.more else []
 
 
 def publish(
