@@ -105,7 +105,8 @@ NETWORKS: Final[dict[str, Network]] = {
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
-        baseline=(2, 0.01), sparsity=0.8, prune=(2.75, 0.01), share=(1, 0.005), qat=(0.25, 0.001),
+        baseline=(2, 0.01), sparsity=0.6, prune=(2.75, 0.01), share=(1, 0.005), qat=(0.25, 0.001),
+        step=0.25, distill=True,
     ),
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
