@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib import metadata
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -28,7 +30,6 @@ from runtimes.errors import EdgewrightError
 
 app = typer.Typer(
     name="edgewright",
-    help="PyTorch vision models to int8 TFLite and ONNX Runtime files that give one answer.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -57,6 +58,24 @@ for command in (
 app.add_typer(package.keys, name="keys")
 app.add_typer(devices.app, name="devices")
 app.command()(devices.doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"edgewright {metadata.version('edgewright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def edgewright(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="print the version, and end"
+        ),
+    ] = False,
+) -> None:
+    """PyTorch vision models to int8 TFLite and ONNX Runtime files that give one answer."""
 
 
 def main() -> None:

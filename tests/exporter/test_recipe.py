@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -105,8 +106,14 @@ def test_the_command_line_returns_2_and_one_message(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_the_version_is_that_of_the_package():
+    argv = [sys.executable, "-m", "exporter.cli", "--version"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == f"edgewright {metadata.version('edgewright')}\n"
+
+
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["check", "nowhere", "--budget", "nothing.toml"]]
+    "arguments", [["--help"], ["--version"], ["check", "nowhere", "--budget", "nothing.toml"]]
 )
 def test_light_commands_import_nothing_heavy(arguments):
     code = (
