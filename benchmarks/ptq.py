@@ -8,7 +8,9 @@ from the PyTorch module to .onnx and .tflite; the peers' from the fp32 ONNX file
 what torch.onnx.export cost before (a row of its own) added in `total_cpu_s`. Peers have their own
 environment (benchmarks/peers/ptq.txt), which the script makes. Latencies are of one frame on one
 thread, all files in turns: `latency_ms_p50` of the .onnx, `tflite_latency_ms_p50` of our .tflite in
-LiteRT. In the row of int16 the values between operators are int16, the weights int8.
+LiteRT, whose own KL and SQNR are beside them: there no sum saturates, so that they show what the
+exact rules cost alone. In the rows of int16 the values between operators, or those that some layers
+give, are int16, the weights int8.
 """
 
 from __future__ import annotations
@@ -47,12 +49,18 @@ OURS: Final[dict[str, dict[str, Any]]] = {
     "min/max, biases corrected": {"biases": True},
     "equalized, biases corrected": {"equalize": True, "biases": True},
     "equalized, rounded, biases corrected": {"equalize": True, "rounding": True, "biases": True},
+    "equalized, biases corrected, 4 layers in int16": {
+        "equalize": True,
+        "biases": True,
+        "int16_layers": "auto:4",
+    },
     "best": {"method": "best"},
     "int16, min/max, biases corrected": {"activations": "int16", "biases": True},
 }
 """What `exporter.quantize.quantize.Calibration` is given; `exact` is `prepare_module`'s."""
 
 SCALE: Final = "scale.json"
+UNSIGNED_SHIFT: Final = 128
 PEER_METHODS: Final = {
     "ORT quantize_static, min/max": "ort_minmax",
     "NNCF, accurate bias correction": "nncf_accurate",
@@ -92,14 +100,39 @@ class Judge:
         found = np.concatenate(outputs).astype(np.float64)
         if not np.issubdtype(outputs[0].dtype, np.floating):
             found = dequantized(path, found)
-        noise = ((found - self.logits) ** 2).sum()
-        real, int8 = log_probabilities(self.logits), log_probabilities(found)
         return {
-            "kl": round(float((np.exp(real) * (real - int8)).sum(1).mean()), 4),
-            "sqnr_db": None if not noise else sqnr_db(self.logits, noise),
+            "kl": self.divergence(found),
+            "sqnr_db": self.sqnr_db(found),
             "agreement": float((found.argmax(1) == self.logits.argmax(1)).mean()),
             "file_bytes": path.stat().st_size,
+            "tflite_kl": None,
+            "tflite_sqnr_db": None,
         }
+
+    def tflite_figures(self, path: Path) -> Row:
+        """KL and SQNR of our .tflite in LiteRT, where no sum saturates on any CPU."""
+        from runtimes.backend import open_model
+
+        model = open_model(path)
+        outputs = []
+        for frame in self.frames:
+            model.set_inputs([frame[None]])
+            model.invoke()
+            outputs.append(model.get_outputs()[0])
+        model.close()
+        shift = UNSIGNED_SHIFT if outputs[0].dtype == np.int8 else 0
+        found = dequantized(path, np.concatenate(outputs).astype(np.float64) + shift)
+        return {"tflite_kl": self.divergence(found), "tflite_sqnr_db": self.sqnr_db(found)}
+
+    def divergence(self, found: np.ndarray) -> float:
+        """KL(fp32 || int8) of the class probabilities, the mean over the frames."""
+        real, int8 = log_probabilities(self.logits), log_probabilities(found)
+        return round(float((np.exp(real) * (real - int8)).sum(1).mean()), 4)
+
+    def sqnr_db(self, found: np.ndarray) -> float | None:
+        """Signal to noise in dB; None where there is no noise."""
+        noise = ((found - self.logits) ** 2).sum()
+        return sqnr_db(self.logits, noise) if noise else None
 
 
 def latencies(files: Sequence[Path], frames: np.ndarray) -> list[Row]:
@@ -210,7 +243,8 @@ def compare(
         cost = export(out, calibration, folder / "frames.npy")
         row: Row = {"method": f"edgewright, {name}", "peer": False}
         files.append(out / "net.int8.onnx")
-        rows.append(row | judge.figures(files[-1]) | costs(cost, 0.0))
+        tflite = judge.tflite_figures(files[-1].with_suffix(".tflite"))
+        rows.append(row | judge.figures(files[-1]) | tflite | costs(cost, 0.0))
     python = python_of("ptq")
     if python is not None:
         for name, method in PEER_METHODS.items():
@@ -279,7 +313,9 @@ def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     ir.save(qdq.lower(model), folder / "net.int8.onnx", format="protobuf")
     output = graph.tensors[graph.outputs[0]]
     assert output.quantization is not None
-    shift = 128 if output.dtype == np.int8 else 0  # ONNX Runtime's file has uint8 for int8
+    shift = (
+        UNSIGNED_SHIFT if output.dtype == np.int8 else 0
+    )  # ONNX Runtime's file has uint8 for int8
     scale = [float(output.quantization.scale), int(output.quantization.zero_point) + shift]
     (folder / SCALE).write_text(json.dumps(scale), encoding="ascii")
 

@@ -28,6 +28,7 @@ PTQ_COLUMNS: Final = (
     "method",
     "kl",
     "sqnr_db",
+    "tflite_sqnr_db",
     "agreement",
     "latency_ms_p50",
     "tflite_latency_ms_p50",

@@ -33,6 +33,8 @@ _HEADINGS: Final = {
     "total_cpu_s": "CPU time in all",
     "kl": "KL",
     "sqnr_db": "SQNR, dB",
+    "tflite_kl": "TFLite KL",
+    "tflite_sqnr_db": "TFLite SQNR, dB",
     "source_mb": "source's size",
     "source_drop_pt": "source's drop",
 }
