@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from exporter.conversion import Conversion
 
 SHOWN = 12
+ROUNDED_APART = (
+    "--requantize moves scales of sums, products and means to where both runtimes round alike"
+)
 
 
 def convert(
@@ -25,7 +28,8 @@ def convert(
     requantize: Annotated[
         bool,
         typer.Option(
-            "--requantize", help="quantize anew what has no exact int8 form, or saturates"
+            "--requantize",
+            help="quantize anew what has no exact int8 form, saturates, or is rounded apart",
         ),
     ] = False,
     integer_only: Annotated[
@@ -55,7 +59,10 @@ def convert(
     if json:
         print(conversion.model_dump_json(indent=1))
     else:
-        print_conversion(console(), conversion)
+        out = console()
+        print_conversion(out, conversion)
+        if not requantize and _is_rounded_apart(conversion):
+            _line(out, f"  {ROUNDED_APART}")
 
 
 def print_conversion(out: Console, conversion: Conversion) -> None:
@@ -80,6 +87,17 @@ def print_conversion(out: Console, conversion: Conversion) -> None:
     for path in conversion.beside:
         _line(out, f"         {path}: what a minimal build of ONNX Runtime needs")
     _print_differences(out, conversion)
+
+
+def _is_rounded_apart(conversion: Conversion) -> bool:
+    """Whether the quantized forms differ with no other reason named."""
+    from exporter.convert import IN_ONNX, IN_TFLITE
+
+    return not conversion.saturating and any(
+        row.differing and {row.one, row.other} == {IN_ONNX, IN_TFLITE}
+        for row in conversion.differences
+        if conversion.source.quantization != "none"
+    )
 
 
 def _line(out: Console, text: str) -> None:

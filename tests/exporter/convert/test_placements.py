@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import Qdq, products_saturate, random_integers, save, value, weights
+from typer.testing import CliRunner
 
+from exporter.cli import app
+from exporter.commands.convert import ROUNDED_APART
 from exporter.convert import IN_ONNX, IN_SOURCE, IN_TFLITE, Wishes, convert
 from exporter.errors import CanonicalError, EdgewrightError, ModelError, UnsupportedError
 
@@ -432,6 +435,19 @@ def test_arithmetic_gets_scales_that_both_runtimes_round_alike(tmp_path, kind):
         assert float(old) <= float(new) <= 1.02 * float(old)
     ours = next(row for row in moved.differences if {row.one, row.other} == BOTH)
     assert ours.differing == 0
+
+
+def test_the_command_says_what_to_do_about_forms_that_round_apart(tmp_path):
+    graph = Qdq()
+    x = graph.quantize("x", 0.02, 5)
+    mean = graph.node("AveragePool", [x], "mean", kernel_shape=[2, 2], strides=[2, 2])
+    graph.quantize(mean, 0.02, -7, name="y")
+    path = save(graph.model([value("x", X)], [value("y", None)], 20), tmp_path / "in.onnx")
+    argv = ["convert", str(path), "-o", str(tmp_path / "out.tflite")]
+    for options, said in (([], True), (["--requantize"], False)):
+        done = CliRunner().invoke(app, [*argv, *options])
+        assert done.exit_code == 0
+        assert (ROUNDED_APART in done.output) == said
 
 
 def test_output_that_is_read_inside_as_well(tmp_path):
