@@ -33,11 +33,10 @@ from exporter.build import (
     load_json,
 )
 from exporter.errors import EdgewrightError, EmulationError
-from exporter.graph.read import read_file
 from exporter.progress import Reporter, Silent
 from exporter.verify import arm64_root, boards
 from exporter.verify.certificate import certify
-from exporter.verify.parity import Route, int16_operators, routes, run_artifact
+from exporter.verify.parity import Route, routes, run_artifact
 from runtimes.values import Array, compare, load_arrays, sha256_of
 
 TIMEOUT_S: Final = 3600.0  # for one file: emulation is 75 to 600 times slower
@@ -148,6 +147,7 @@ def compare_on_cpus(
     *,
     root: Path | None = None,
     samples: int | None = None,
+    mixed: bool = False,
     reporter: Reporter | None = None,
 ) -> tuple[CpuComparison, ...]:
     """Run a build's int8 files on emulated CPUs and compare with what they gave here.
@@ -159,6 +159,7 @@ def compare_on_cpus(
         cpus: which CPUs.
         root: an arm64 root; None makes one in the user's cache, where an Arm CPU is asked for.
         samples: only the first so many golden inputs; None takes them all.
+        mixed: whether single layers of an int8 build are int16; rows then name their kernels.
         reporter: told of the progress.
 
     Raises:
@@ -166,8 +167,6 @@ def compare_on_cpus(
     """
     reporter = reporter if reporter is not None else Silent()
     manifest = load_json(directory / MANIFEST, Manifest)
-    graph = read_file(directory / f"{manifest.name}.qdq.onnx")
-    mixed = bool(int16_operators(manifest, graph))
     jobs = [
         _Job(cpu, route, artifact)
         for cpu in cpus
@@ -196,7 +195,10 @@ def certify_on_cpus(
     `exporter.verify.certificate.certify`.
     """
     certificate = certify(directory, reporter)
-    rows = compare_on_cpus(directory, cpus, root=root, samples=samples, reporter=reporter)
+    mixed = bool(certificate.int16_operators)
+    rows = compare_on_cpus(
+        directory, cpus, root=root, samples=samples, mixed=mixed, reporter=reporter
+    )
     verdict = "differs" if any(row.differing for row in rows) else certificate.verdict
     return certificate.model_copy(update={"cpus": rows, "verdict": verdict})
 

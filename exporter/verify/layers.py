@@ -245,10 +245,12 @@ def shipped_values(path: Path, graph: Graph, given: Array) -> dict[str, Array]:
     for node in model.graph:
         if node.op_type == "QuantizeLinear":
             source = node.inputs[0].producer()
-            while source is not None and source.op_type in ("Relu", "Clip"):
-                source = source.inputs[0].producer()
             if source is not None:
                 by_name[str(source.outputs[0].name)] = str(node.outputs[0].name)
+            while source is not None and source.op_type in ("Relu", "Clip"):
+                source = source.inputs[0].producer()
+                if source is not None:  # unless it has a quantization of its own
+                    by_name.setdefault(str(source.outputs[0].name), str(node.outputs[0].name))
     wanted = {n: by_name.get(n, n) for o in graph.operators for n in o.outputs if n}
     found = _run_with_values(model, set(wanted.values()), given)
     return {name: found[value] for name, value in wanted.items() if value in found}
