@@ -22,7 +22,9 @@ def init(
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="a recipe.toml")],
-    out: Annotated[Path | None, typer.Option(help="the build directory; build/NAME")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="the build directory; build/NAME")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="take finished stages from the run before")] = False,
     until: Annotated[
         str | None, typer.Option(help="the last stage to run, such as prune; all by default")
@@ -42,7 +44,7 @@ def run(
 
 def export(
     factory: Annotated[str, typer.Argument(help="package.module:callable that gives a module")],
-    out: Annotated[Path, typer.Option(help="the build directory")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="the build directory")],
     input: Annotated[str, typer.Option(help="the network's input, such as 1x3x224x224")],
     calibration: Annotated[
         str, typer.Option(help="package.module:callable that gives a data set of samples")

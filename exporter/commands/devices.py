@@ -55,7 +55,7 @@ def doctor(
 @app.command("build-runner")
 def build_runner(
     target: Annotated[str, typer.Option(help="the machine: aarch64 or x86_64")] = "aarch64",
-    out: Annotated[Path | None, typer.Option(help="not this user's cache")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="not this user's cache")] = None,
     wheel: Annotated[list[Path] | None, typer.Option(help="a wheel that is here already")] = None,
 ) -> None:
     """Build the native runner and its bundle, for devices without Python."""

@@ -29,7 +29,8 @@ def sensitivity(
         float, typer.Option(help="how much the loss may rise in the proposal, in nats")
     ] = 0.1,
     out: Annotated[
-        Path | None, typer.Option(help="the build directory, for weights and files; build/NAME")
+        Path | None,
+        typer.Option("-o", "--out", help="the build directory, for weights and files; build/NAME"),
     ] = None,
     json: AsJson = False,
 ) -> None:

@@ -122,7 +122,9 @@ def test_the_tables_of_documents_choose_their_columns(tmp_path, capsys):
     row = {"network": "net", "dataset": "data", "seed": 0, "ratio": 60.0, "source_mb": None}
     publish("compression", [row], options(tmp_path))
 
-    assert ptq_table(tmp_path).startswith("| method | KL | SQNR, dB | TFLite SQNR, dB | agreement |")
+    assert ptq_table(tmp_path).startswith(
+        "| method | KL | SQNR, dB | TFLite SQNR, dB | agreement |"
+    )
     assert f"| ours | 0.5 | {NOTHING} |" in ptq_table(tmp_path)
     heading, _, first, *_, last = compression_table(tmp_path).splitlines()
     assert "| ratio | source's size |" in heading
