@@ -11,8 +11,6 @@ import numpy as np
 
 from devices.session import FEED_TIMEOUT_S, Feeding, Session
 from exporter.build import GOLDEN, Activations, Artifact, Manifest, OutputComparison
-from exporter.graph import canonical
-from exporter.graph.model import Graph
 from runtimes.values import Array, compare, load_arrays
 
 
@@ -61,17 +59,6 @@ def routes(activations: Activations, *, mixed: bool = False) -> tuple[Route, ...
     if activations != "int8":
         return WIDE_ROUTES
     return MIXED_ROUTES if mixed else ROUTES
-
-
-def int16_operators(manifest: Manifest, graph: Graph) -> tuple[str, ...]:
-    """Those that compute in int16 where the others compute in int8."""
-    if manifest.activations == "int16":
-        return ()
-    return tuple(
-        f"{operator.kind} {operator.outputs[0]}"
-        for operator in graph.operators
-        if graph.in_int16(operator) and operator.kind not in canonical.BOUNDARY
-    )
 
 
 def feeding_of(artifact: Artifact, batch: int | None = None) -> Feeding:

@@ -113,7 +113,13 @@ def test_the_version_is_that_of_the_package():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["check", "nowhere", "--budget", "nothing.toml"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["smoke", "nowhere"],
+        ["check", "nowhere", "--budget", "nothing.toml"],
+    ],
 )
 def test_light_commands_import_nothing_heavy(arguments):
     code = (
