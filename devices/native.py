@@ -70,7 +70,6 @@ class Taken:
     warmup_runs: int
     settled: bool
     cpu_s: float
-    window_s: float
     memory_before_bytes: int
     memory_loaded_bytes: int
     peak_load_bytes: int
@@ -81,6 +80,7 @@ class Taken:
     watched: tuple[StateSample, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    window_s: float = 0.0  # unknown, of a runner that was built before it told
 
 
 class NativeRunner:
