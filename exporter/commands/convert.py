@@ -93,10 +93,11 @@ def _is_rounded_apart(conversion: Conversion) -> bool:
     """Whether the quantized forms differ with no other reason named."""
     from exporter.convert import IN_ONNX, IN_TFLITE
 
-    return not conversion.saturating and any(
+    if conversion.saturating or conversion.source.quantization == "none":
+        return False
+    return any(
         row.differing and {row.one, row.other} == {IN_ONNX, IN_TFLITE}
         for row in conversion.differences
-        if conversion.source.quantization != "none"
     )
 
 

@@ -26,21 +26,24 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from exporter.graph.ties import (
+    ADD_DENOMINATOR,
+    SMALLEST_NUMERATOR,
+    TOLERANCE,
+    next_odd,
+    product_step,
+)
 from exporter.quantize import roles
 from exporter.quantize.edit import ATEN, argument, parameter_of, shape_of
 from exporter.quantize.groups import Group, Plan
 from exporter.quantize.scheme import ACTIVATION_MAX, ACTIVATION_MIN
 
-ADD_DENOMINATOR = 511
 LARGEST_DENOMINATOR = 1023
-MEAN_NUMERATOR = 8
-PRODUCT_DENOMINATORS = (511, 2047)
 FINE_ENOUGH = 200
 LARGEST_DENOMINATOR_OF_WEIGHTS = 4096
 """Up to here a tie is 1e-4 steps away at least, and float32 errs by a tenth of that."""
 GROWTH = 0.005
 CANDIDATES = 64
-TOLERANCE = 1e-9
 SMALLEST_MARGIN = 1e-4
 """Steps. A function's result nearer to a tie is noted: float kernels err by about 1e-5."""
 
@@ -117,13 +120,9 @@ def _product(plan: Plan, node: Node) -> None:
         plan.notes.append(f"{node.name}: the scale of a product is tied by other operators")
         return
     step = left.step * right.step
-    low, high = PRODUCT_DENOMINATORS
-    for numerator in range(1, high):
-        odd = math.ceil(output.step * numerator / step - TOLERANCE)
-        odd += 1 - odd % 2
-        if odd >= low:
-            output.set_scale(step * odd / numerator)
-            break
+    wanted = product_step(step, output.step)
+    if wanted is not None:
+        output.set_scale(wanted)
     _lock(left, right, output)
 
 
@@ -132,9 +131,8 @@ def _mean(plan: Plan, node: Node, count: int) -> None:
     if output.locked or source is output:
         plan.notes.append(f"{node.name}: the scale of a mean is tied by other operators")
         return
-    odd = math.ceil(output.step * count * MEAN_NUMERATOR / source.step)
-    odd += 1 - odd % 2
-    output.set_scale(source.step * odd / (count * MEAN_NUMERATOR))
+    odd = next_odd(output.step * count * SMALLEST_NUMERATOR / source.step)
+    output.set_scale(source.step * odd / (count * SMALLEST_NUMERATOR))
     _lock(source, output)
 
 

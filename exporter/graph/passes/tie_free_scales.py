@@ -34,14 +34,17 @@ from exporter.graph.qdq import (
     readers,
     replace_parameters,
 )
+from exporter.graph.ties import (
+    ADD_DENOMINATOR,
+    SMALLEST_NUMERATOR,
+    TOLERANCE,
+    next_odd,
+    product_step,
+)
 
-DENOMINATOR = 511
-PRODUCT_DENOMINATORS = (511, 2047)
 FINE_ENOUGH = 200
-SMALLEST_POWER = 8
 MOST = 1.02
 """Scales that would grow more stay as they are."""
-TOLERANCE = 1e-9
 _CLIPPING = {"Clip", "Relu"}
 _MEANS = {"AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"}
 _WHAT = "results of {} get scales that both runtimes round alike"
@@ -78,11 +81,13 @@ class _Settling:
         if free in self.settled and free is not kept:
             return
         step = _step(kept)
-        part = math.floor(step * DENOMINATOR / _step(result) + TOLERANCE)
+        part = math.floor(step * ADD_DENOMINATOR / _step(result) + TOLERANCE)
         if part < 1:
             return
-        grown = step * DENOMINATOR / part
-        moved = grown / DENOMINATOR * math.ceil(_step(free) * DENOMINATOR / grown - TOLERANCE)
+        grown = step * ADD_DENOMINATOR / part
+        moved = (
+            grown / ADD_DENOMINATOR * math.ceil(_step(free) * ADD_DENOMINATOR / grown - TOLERANCE)
+        )
         if grown > MOST * _step(result) or moved > MOST * _step(free):
             return
         if (free is kept or self._set(node, free, moved)) and self._set(node, result, grown):
@@ -99,14 +104,9 @@ class _Settling:
         left, right, result = _source(node, 0), _source(node, 1), _result(node)
         if left is None or right is None or result is None or result in self.settled:
             return
-        step = _step(left) * _step(right)
-        low, high = PRODUCT_DENOMINATORS
-        for numerator in range(1, high):
-            odd = _odd(_step(result) * numerator / step)
-            if odd >= low:
-                if self._set(node, result, step * odd / numerator):
-                    self.settled |= {left, right, result}
-                return
+        wanted = product_step(_step(left) * _step(right), _step(result))
+        if wanted is not None and self._set(node, result, wanted):
+            self.settled |= {left, right, result}
 
     def _mean(self, node: ir.Node) -> None:
         source, result = _source(node, 0), _result(_corrected(node))
@@ -114,10 +114,11 @@ class _Settling:
         if source is None or result is None or result in self.settled or places is None:
             return
         ratio = _step(result) / _step(source)
-        power = SMALLEST_POWER
+        power = SMALLEST_NUMERATOR
         while power <= places or places * power * ratio < FINE_ENOUGH:
             power *= 2
-        if self._set(node, result, _step(source) * _odd(places * power * ratio) / (places * power)):
+        odd = next_odd(places * power * ratio - TOLERANCE)
+        if self._set(node, result, _step(source) * odd / (places * power)):
             self.settled |= {source, result}
 
     def _set(self, node: ir.Node, quantize: ir.Node, scale: float) -> bool:
@@ -162,12 +163,6 @@ def _int8(quantize: ir.Node | None) -> ir.Node | None:
 
 def _step(quantize: ir.Node) -> float:
     return float(parameters_of(quantize).scale)
-
-
-def _odd(number: float) -> int:
-    """The next odd number."""
-    least = math.ceil(number - TOLERANCE)
-    return least + 1 - least % 2
 
 
 def _corrected(node: ir.Node) -> ir.Node:
