@@ -81,13 +81,15 @@ def _export(
     from exporter.onnx_export import to_onnx
     from exporter.ort import qdq
     from exporter.quantize.finish import finish
-    from exporter.quantize.quantize import prepare_module
+    from exporter.quantize.quantize import Calibration, prepare_module
     from exporter.tflite import lower
 
     shape = entry.small_shape if small else entry.shape
     spec = InputSpec(shape, "uint8", mean=MEAN, std=STD)
     batches = list(frames.split(8))
-    network, _ = finish(prepare_module(module, spec, batches).graph_module)
+    calibration = Calibration(pair_channels=True)  # what a recipe has by default
+    prepared = prepare_module(module, spec, batches, calibration=calibration)
+    network, _ = finish(prepared.graph_module)
     model = to_onnx(network, torch.zeros((2, *shape[1:])), "network")
     graph = canonicalise(model, dtype=spec.dtype, integer_outputs=True)
     tflite, onnx = folder / "network.tflite", folder / "network.onnx"

@@ -45,6 +45,7 @@ TIMED_FRAMES: Final = 30
 
 OURS: Final[dict[str, dict[str, Any]]] = {
     "min/max alone": {},
+    "min/max alone, pair_channels = false": {"pair_channels": False},
     "min/max alone, exact = false": {"exact": False},
     "min/max, biases corrected": {"biases": True},
     "equalized, biases corrected": {"equalize": True, "biases": True},
@@ -301,10 +302,10 @@ def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     images = torch.from_numpy(np.load(frames))
     samples = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
     exact = calibration.pop("exact", True)
-    prepared = prepare_module(
-        factory(), spec, samples, exact=exact, calibration=Calibration(**calibration)
-    ).graph_module
-    finished, _ = finish(prepared)
+    # A recipe pairs channels unless it says otherwise.
+    found = Calibration(**({"pair_channels": True} | calibration))
+    prepared = prepare_module(factory(), spec, samples, exact=exact, calibration=found)
+    finished, _ = finish(prepared.graph_module)
     model = to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
     graph = canonicalise(
         model, dtype="uint8", integer_outputs=True, frame_zero_point=spec.frame_zero_point

@@ -202,14 +202,16 @@ def _ours(network: str, small: bool, folder: Path, name: str, exact: bool) -> No
     from exporter.onnx_export import to_onnx
     from exporter.ort import qdq
     from exporter.quantize.finish import finish
-    from exporter.quantize.quantize import prepare_module
+    from exporter.quantize.quantize import Calibration, prepare_module
     from exporter.tflite import lower
 
     images = torch.from_numpy(np.load(folder / "frames.npy"))
     shape = (1, images.shape[3], images.shape[1], images.shape[2])
     spec = InputSpec(shape, "uint8", mean=MEAN, std=STD)
     module = _module(network, small, folder)
-    prepared = prepare_module(module, spec, list(torch.split(images, 8)), exact=exact)
+    calibration = Calibration(pair_channels=True)  # what a recipe has by default
+    batches = list(torch.split(images, 8))
+    prepared = prepare_module(module, spec, batches, exact=exact, calibration=calibration)
     finished, _ = finish(prepared.graph_module)
     model = to_onnx(finished, torch.zeros((2, *shape[1:])), "network")
     graph = canonicalise(model, dtype=spec.dtype, integer_outputs=True)

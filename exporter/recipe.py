@@ -115,18 +115,19 @@ class DataSection(Frozen):
 class QuantizeSection(Frozen):
     """`[quantize]`: calibration, and quantization-aware training when epochs is not 0.
 
-    `equalize`, `adaptive_rounding` and `bias_correction` are for post-training quantization (epochs
-    is 0); `ptq = "best"` tries all of them and keeps what is measured to be better. `float_layers`
-    stay float in all int8 files: convolutions and dense layers by the module's names or patterns,
-    or "auto:3" for the three whose weights cost most. Of `int16_layers`, named likewise, the
-    results stay int16. `activations` is the type of the values between
-    operators: with "int16" weights stay int8, and `exact` has no effect.
+    `equalize`, `pair_channels`, `adaptive_rounding` and `bias_correction` are for post-training
+    quantization (epochs is 0); `ptq = "best"` tries all of them and keeps what is measured to be
+    better. `float_layers` stay float in all int8 files: convolutions and dense layers by the
+    module's names or patterns, or "auto:3" for the three whose weights cost most. Of
+    `int16_layers`, named likewise, the results stay int16. `activations` is the type of the values
+    between operators: with "int16" weights stay int8, and `exact` has no effect.
     """
 
     exact: bool = True
     small_parts: bool = True
     ptq: Literal["minmax", "percentile", "mse", "kl", "best"] = "minmax"
     equalize: bool = False
+    pair_channels: bool = True
     adaptive_rounding: bool = False
     bias_correction: bool = True
     float_layers: ChosenLayers = ()

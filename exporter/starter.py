@@ -128,8 +128,10 @@ small_parts = true                # scales and biases no finer than their effect
 ptq = "minmax"                    # how ranges are found: "minmax", "percentile", "mse", "kl"; or
                                   # "best": try all of this section, measure, keep (a minute, and
                                   # NAME.ptq.json says what it chose)
-bias_correction = true            # these three only without training (epochs = 0):
+bias_correction = true            # these four only without training (epochs = 0):
 equalize = false                  # channels get ranges alike; a gain for depthwise networks
+pair_channels = true              # channels in the order in which `exact` costs the weights least;
+                                  # false: as the module has them
 adaptive_rounding = false         # weights are rounded for the layer's output (AdaRound)
 float_layers = []                 # stay float: such as ["features.0"], or "auto:3" for the three
                                   # whose weights cost most; slower, larger, and the two runtimes

@@ -23,6 +23,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from exporter.quantize.adaround import Rounded
+from exporter.quantize.channel_classes import Channels
 from exporter.quantize.equalize import equalize
 from exporter.quantize.fold import Grids
 from exporter.quantize.groups import Group, Plan
@@ -35,6 +36,7 @@ from exporter.quantize.lockstep import (
     outputs,
     twin_of,
 )
+from exporter.quantize.pairing import pair_channels
 from exporter.quantize.plan import assign
 from exporter.quantize.qat import ActivationQuantizer, prepare
 from exporter.quantize.ranges import (
@@ -85,9 +87,10 @@ class Best:
 
     Attributes:
         prepared: the graph with quantizers, corrected.
-        real: its float twin, equalized as it is.
+        real: its float twin, with channels as it has them.
         plan: its scales.
         strength: of equalization; 0 for none.
+        channels: what became of channels.
         output_db: signal to noise of the outputs, over the samples held out.
         trials: what was tried on the network as a whole, in order; the best was kept.
         methods: for each group, by its name, how its range was chosen.
@@ -101,6 +104,7 @@ class Best:
     real: GraphModule
     plan: Plan
     strength: float
+    channels: Channels = field(default_factory=Channels)
     output_db: float = 0.0
     trials: list[Trial] = field(default_factory=list)
     methods: dict[str, Method] = field(default_factory=dict)
@@ -120,6 +124,7 @@ class Search:
         grids: grids that weights were trained on.
         exact: as in `assign`.
         short_scales: as in `assign`.
+        pair_channels: put channels in the order in which the pair rule costs least.
         progress: told of what was tried.
     """
 
@@ -132,11 +137,12 @@ class Search:
         *,
         exact: bool = True,
         short_scales: bool = True,
+        pair_channels: bool = False,
         progress: Progress = lambda note: None,
     ) -> None:
         self.graph_module, self.plan = graph_module, plan
         self.batches, self.grids, self.exact = batches, grids, exact
-        self.short_scales = short_scales
+        self.short_scales, self.pairs = short_scales, pair_channels
         self.progress = progress
         self.fitting, self.judging = batches.pick(fitting_count(graph_module), leave=JUDGING)
         self.choosing = self.fitting[:CHOOSING_BATCHES]
@@ -177,19 +183,25 @@ class Search:
     def _equalized(self, strength: float) -> Best | None:
         """The network with min/max ranges and biases corrected; None if nothing can be scaled."""
         real = twin_of(self.graph_module)
-        if strength and not equalize(real, self.batches, self.grids, strength=strength):
-            return None
+        factors: dict[str, torch.Tensor] = {}
+        if strength:
+            factors = equalize(real, self.batches, self.grids, strength=strength)
+            if not factors:
+                return None
+        channels = Channels(factors, pair_channels(real, self.grids) if self.pairs else {})
         graph_module = twin_of(real)
         plan = self.plan(graph_module)
         ranges = measure_ranges(graph_module, plan, self.batches)
         name = f"equalized, strength {strength:g}" if strength else "min/max, biases corrected"
-        return self._corrected(Best(graph_module, real, plan, strength), ranges, False, name)
+        return self._corrected(
+            Best(graph_module, real, plan, strength, channels), ranges, False, name
+        )
 
     def _finished(self, base: Best, ranges: Ranges, *, rounding: bool, name: str) -> Best:
         """The same network anew, with other ranges or rounding."""
         graph_module = twin_of(base.real)
         plan = self.plan(graph_module)
-        fresh = Best(graph_module, base.real, plan, base.strength)
+        fresh = Best(graph_module, base.real, plan, base.strength, base.channels)
         return self._corrected(fresh, ranges, rounding, name)
 
     def _corrected(self, found: Best, ranges: Ranges, rounding: bool, name: str) -> Best:

@@ -36,6 +36,18 @@ def parameter_of(graph_module: GraphModule, node: object) -> torch.Tensor | None
     return value if isinstance(value, torch.Tensor) else None
 
 
+def weight_of(graph_module: GraphModule, layer: Node) -> torch.Tensor:
+    """The weight of a convolution or dense layer, detached.
+
+    Raises:
+        ValueError: it is no constant.
+    """
+    weight = parameter_of(graph_module, layer.args[1])
+    if weight is None:
+        raise ValueError(f"{layer.name} has no weight")
+    return weight.detach()
+
+
 def set_parameter(graph_module: GraphModule, name: str, value: torch.Tensor) -> None:
     """Put a tensor in place of the parameter or buffer called `name` (dots allowed)."""
     owner_name, _, attribute = name.rpartition(".")

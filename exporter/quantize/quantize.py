@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -19,6 +19,7 @@ from exporter.inputs import InputSpec
 from exporter.quantize.best import Best, Search
 from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture
+from exporter.quantize.channel_classes import Channels
 from exporter.quantize.equalize import equalize
 from exporter.quantize.float_layers import Precision, chosen_weights
 from exporter.quantize.fold import (
@@ -28,6 +29,7 @@ from exporter.quantize.fold import (
     takes_input_affine,
 )
 from exporter.quantize.lockstep import fitting_count, twin_of
+from exporter.quantize.pairing import pair_channels
 from exporter.quantize.plan import Plan, assign, make_plan
 from exporter.quantize.qat import prepare
 from exporter.quantize.ranges import Method, measure_ranges
@@ -48,6 +50,7 @@ class Prepared:
         real: the float graph that was quantized, for comparison; None where nothing asked for it.
         best: what was tried and chosen; None unless that was asked for.
         notes: what was asked for and not done, with the reason.
+        channels: what became of channels, as their layers' outputs have it.
     """
 
     graph_module: GraphModule
@@ -55,6 +58,7 @@ class Prepared:
     real: GraphModule | None = None
     best: Best | None = None
     notes: tuple[str, ...] = ()
+    channels: Channels = field(default_factory=Channels)
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Calibration:
     Attributes:
         method: of ranges; or "best", which tries all of this and measures.
         equalize: give the channels of a value ranges alike (`exporter.quantize.equalize`).
+        pair_channels: put channels in the order in which the pair rule costs least
+            (`exporter.quantize.pairing`), where `exact` asks for that rule.
         rounding: round weights for the layer's output (`exporter.quantize.adaround`).
         biases: take the shift of means back (`exporter.quantize.bias_correction`).
         float_layers: layers that stay float, by name; "auto:N": the N whose weights cost most.
@@ -75,6 +81,7 @@ class Calibration:
 
     method: Method | Literal["best"] = "minmax"
     equalize: bool = False
+    pair_channels: bool = False
     rounding: bool = False
     biases: bool = False
     float_layers: str | tuple[str, ...] = ()
@@ -140,6 +147,7 @@ def prepare_module(
         elif not (bool((factor == 1).all()) and bool((shift == 0).all())):
             affine_input(graph_module, factor, shift)
     kept = Samples(spec, samples)
+    pairs = calibration.pair_channels and exact and calibration.activations == "int8"
     floats, wide = _mixed(graph_module, calibration, scale, kept)
     planned = partial(
         make_plan,
@@ -156,11 +164,14 @@ def prepare_module(
             grids,
             exact=exact,
             short_scales=short_scales,
+            pair_channels=pairs,
             progress=tick,
         ).run()
-        return Prepared(best.prepared, best.plan, best.real, best)
-    if calibration.equalize:
-        equalize(graph_module, kept, grids)
+        return Prepared(best.prepared, best.plan, best.real, best, channels=best.channels)
+    channels = Channels(
+        equalize(graph_module, kept, grids) if calibration.equalize else {},
+        pair_channels(graph_module, grids) if pairs else {},
+    )
     plan = planned(graph_module)
     corrects = calibration.biases or calibration.rounding
     mixes = calibration.float_layers or calibration.int16_layers
@@ -174,7 +185,7 @@ def prepare_module(
         short_scales=short_scales,
     )
     if not corrects:
-        return Prepared(prepare(graph_module, plan, grids), plan)
+        return Prepared(prepare(graph_module, plan, grids), plan, channels=channels)
     real = twin_of(graph_module)
     trained = dict(grids)
     prepare(graph_module, plan, grids)
@@ -191,7 +202,7 @@ def prepare_module(
         tick=tick,
     )
     notes = () if enough or not calibration.biases else (_too_few(count),)
-    return Prepared(graph_module, plan, real, notes=notes)
+    return Prepared(graph_module, plan, real, notes=notes, channels=channels)
 
 
 def _mixed(

@@ -8,6 +8,7 @@ import torch
 from exporter.build import replacing, save_json
 from exporter.graph.canonical import canonicalise
 from exporter.onnx_export import to_onnx
+from exporter.quantize.channel_classes import Channels
 from exporter.quantize.compact import coarsen_biases
 from exporter.quantize.finish import Trained, finish
 from exporter.quantize.quantize import Calibration, Prepared, prepare_module
@@ -16,6 +17,14 @@ from exporter.stages.context import Context, Figures, bar
 from exporter.stages.fitting import Subject, run_fit
 from exporter.stages.train import trained_module
 from exporter.train import evaluate
+from exporter.trained import (
+    ACTIVATION_SCALES,
+    ACTIVATION_ZERO_POINTS,
+    CHANNEL_FACTORS,
+    CHANNEL_ORDER,
+    WEIGHT_INTEGERS,
+    WEIGHT_SCALE,
+)
 
 
 def quantize(context: Context) -> Figures:
@@ -58,7 +67,7 @@ def quantize(context: Context) -> Figures:
             frame_zero_point=context.spec.frame_zero_point,
         )
         save_onnx(model, context, "qdq.onnx")
-        _save_trained(context, trained)
+        _save_trained(context, trained, prepared.channels)
     return figures
 
 
@@ -74,6 +83,7 @@ def _calibration(section: QuantizeSection) -> Calibration:
     return Calibration(
         section.ptq,
         equalize=section.equalize and not trains,
+        pair_channels=section.pair_channels and not trains,
         rounding=section.adaptive_rounding and not trains,
         biases=section.bias_correction and not trains,
         float_layers=section.float_layers,
@@ -113,14 +123,16 @@ def _figures(context: Context, prepared: Prepared) -> Figures:
     return figures
 
 
-def _save_trained(context: Context, trained: Trained) -> None:
+def _save_trained(context: Context, trained: Trained, channels: Channels) -> None:
     tensors = {}
     for name, grid in trained.weights.items():
-        tensors[f"integers.{name}"] = grid.integers
-        tensors[f"scale.{name}"] = grid.scale
+        tensors[WEIGHT_INTEGERS + name] = grid.integers
+        tensors[WEIGHT_SCALE + name] = grid.scale
+    tensors |= {CHANNEL_FACTORS + name: factors for name, factors in channels.factors.items()}
+    tensors |= {CHANNEL_ORDER + name: order for name, order in channels.order.items()}
     scales = list(trained.activations.values())
-    tensors["activation_scales"] = torch.tensor([s.scale for s in scales], dtype=torch.float32)
-    tensors["activation_zero_points"] = torch.tensor(
+    tensors[ACTIVATION_SCALES] = torch.tensor([s.scale for s in scales], dtype=torch.float32)
+    tensors[ACTIVATION_ZERO_POINTS] = torch.tensor(
         [s.zero_point for s in scales], dtype=torch.int32
     )
     context.save(context.path("trained.safetensors"), tensors)

@@ -22,6 +22,7 @@ from exporter.graph.layout import NHWC_OF_NCHW, PLAIN, image_tensors
 from exporter.graph.model import Array, Graph, Operator, Tensor
 from exporter.graph.read import load, read, read_file
 from exporter.progress import Reporter, Silent
+from exporter.trained import CHANNEL_FACTORS, CHANNEL_ORDER, load_trained
 from exporter.verify.parity import ON_WIDE_KERNELS, ON_XNNPACK
 from runtimes.values import load_arrays
 
@@ -88,6 +89,8 @@ def layer_errors(
         expected = integer.run(graph, [given])
         advance(1, "")
         real = _real_values(graph, load(directory / f"{manifest.name}.fp32.onnx"), given)
+        trained = load_trained(directory / f"{manifest.name}.trained.safetensors")
+        real = with_channels(graph, real, trained)
         advance(1, "")
         shipped = shipped_values(directory / f"{manifest.name}.int8.onnx", graph, given)
         advance(1, "")
@@ -236,6 +239,40 @@ def _real_values(canonical: Graph, model: Any, given: Array) -> dict[str, Array]
             wanted[operator.outputs[0]] = str((readers[0].outputs[0] if fused else value).name)
     found = _run_with_values(model, set(wanted.values()), given)
     return {name: found[value] for name, value in wanted.items() if value in found}
+
+
+def with_channels(
+    graph: Graph, real: dict[str, Array], trained: dict[str, Array]
+) -> dict[str, Array]:
+    """Values of the fp32 network with their channels scaled and ordered as the int8 network's are.
+
+    Args:
+        graph: the canonical graph.
+        real: [N, C, ...] by name.
+        trained: the checkpoint of integers, which says what became of channels.
+    """
+    factors, order = (
+        {
+            key.removeprefix(start).replace(".", "_"): trained[key]
+            for key in trained
+            if key.startswith(start)
+        }
+        for start in (CHANNEL_FACTORS, CHANNEL_ORDER)
+    )
+    layer_of: dict[str, str] = {}
+    for operator in graph.operators:
+        # What is no layer passes channels on, or they would not have been touched.
+        layer = _weights(graph, operator) or layer_of.get(operator.inputs[0], "")
+        layer_of.update(dict.fromkeys(operator.outputs, layer))
+    moved = dict(real)
+    for name, array in real.items():
+        layer = layer_of.get(name, "")
+        if layer in factors:
+            shape = (1, -1, *(1,) * (array.ndim - 2))
+            moved[name] = array * factors[layer].reshape(shape)
+        if layer in order:
+            moved[name] = moved[name].take(order[layer], axis=1)
+    return moved
 
 
 def shipped_values(path: Path, graph: Graph, given: Array) -> dict[str, Array]:

@@ -8,11 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from exporter.build import CheckResult
-from exporter.errors import ModelError
 from exporter.graph.layout import REARRANGING, image_tensors
 from exporter.graph.model import Array, Graph, Quantization, Tensor
 from exporter.tflite.layout import shape_of
 from exporter.tflite.reader import FileTensor, TfliteFile
+from exporter.trained import (
+    ACTIVATION_SCALES,
+    ACTIVATION_ZERO_POINTS,
+    WEIGHT_INTEGERS,
+    WEIGHT_SCALE,
+    load_trained,
+)
 
 UNSIGNED_SHIFT = 128
 INTEGERS = (np.int8, np.int16)
@@ -159,19 +165,19 @@ def compare_trained(graph: Graph, path: Path) -> CheckResult:
     Raises:
         ModelError: the checkpoint is missing or damaged.
     """
-    trained = _load(path)
+    trained = load_trained(path)
     faults = []
-    weights = [key.removeprefix("integers.") for key in trained if key.startswith("integers.")]
+    weights = [k.removeprefix(WEIGHT_INTEGERS) for k in trained if k.startswith(WEIGHT_INTEGERS)]
     for name in weights:
         tensor = graph.tensors.get(f"{name.replace('.', '_')}_integers")
         if tensor is None or tensor.quantization is None:
             faults.append(f"weight '{name}' is missing")
-        elif not _equal(trained[f"integers.{name}"], tensor.data):
+        elif not _equal(trained[WEIGHT_INTEGERS + name], tensor.data):
             faults.append(f"weight '{name}' has other integers")
-        elif not np.array_equal(np.atleast_1d(tensor.quantization.scale), trained[f"scale.{name}"]):
+        elif not _equal(trained[WEIGHT_SCALE + name], np.atleast_1d(tensor.quantization.scale)):
             faults.append(f"weight '{name}' has another scale")
     shipped = _activation_scales(graph)
-    scales, points = trained["activation_scales"], trained["activation_zero_points"]
+    scales, points = trained[ACTIVATION_SCALES], trained[ACTIVATION_ZERO_POINTS]
     learned = {(float(s), int(p)) for s, p in zip(scales, points, strict=True)}
     for scale, zero_point in sorted(shipped ^ learned):
         side = "not trained" if (scale, zero_point) in shipped else "lost"
@@ -186,16 +192,3 @@ def _activation_scales(graph: Graph) -> set[tuple[float, int]]:
         if tensor.data is None and tensor.dtype in INTEGERS and tensor.quantization is not None:
             scales.add((float(tensor.quantization.scale), tensor.quantization.zero_point))
     return scales
-
-
-def _load(path: Path) -> dict[str, Array]:
-    import safetensors
-    from safetensors.numpy import load_file
-
-    try:
-        arrays: dict[str, Array] = load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read", found=str(error)) from None
-    if not {"activation_scales", "activation_zero_points"} <= set(arrays):
-        raise ModelError(f"{path} is no checkpoint of integers and scales")
-    return arrays

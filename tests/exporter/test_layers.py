@@ -8,6 +8,7 @@ import shutil
 import pytest
 from tiny import edgewright
 
+from exporter.trained import load_trained
 from exporter.verify.layers import layer_errors, worst_first
 
 
@@ -23,6 +24,55 @@ def test_every_operator_alone_is_the_reference(rows):
     inside = [row.onnx for row in rows if row.onnx is not None]
     assert inside
     assert all(difference.differing == 0 for difference in inside)
+
+
+MOVED = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 16, 3, 2, 1)
+        self.expand = nn.Conv2d(16, 48, 1)
+        self.depthwise = nn.Conv2d(48, 48, 3, 1, 1, groups=48)
+        self.project = nn.Conv2d(48, 16, 1)
+        self.head = nn.Linear(16, 5)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.endswith("weight"):
+                    parameter.copy_(torch.randn(parameter.shape) ** 3 * 0.1)
+            self.expand.weight *= torch.logspace(-1, 0.5, 48).reshape(-1, 1, 1, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.stem(x))
+        x = x + self.project(torch.relu(self.depthwise(torch.relu(self.expand(x)))))
+        return self.head(x.mean((2, 3)))
+
+def frames():
+    frames = torch.randint(0, 256, (64, 16, 16, 3), generator=torch.Generator().manual_seed(1))
+    return TensorDataset(frames.to(torch.uint8))
+"""
+
+
+def test_channels_that_were_scaled_and_moved_are_compared_with_their_own(tmp_path):
+    (tmp_path / "moved_channels_module.py").write_text(MOVED)
+    done = edgewright(
+        *("export", "moved_channels_module:Network", "--input", "1x3x16x16", "--equalize"),
+        *("--calibration", "moved_channels_module:frames", "--out", "build"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    build = tmp_path / "build"
+    (path,) = build.glob("*.trained.safetensors")
+    trained = load_trained(path)
+    moved = {key.partition(".")[0] for key in trained if key.startswith("channel_")}
+    assert moved == {"channel_order", "channel_factors"}
+    errors = [row.sqnr_db for row in layer_errors(build, samples=8) if row.sqnr_db is not None]
+    assert len(errors) >= 5
+    assert min(errors) > 20.0
 
 
 def test_the_worst_layer_comes_first(rows):
