@@ -4,52 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conversions import BOTH, X, agree, convolution, left_in_float, run
 from onnx import TensorProto, helper
 from onnx_models import Qdq, products_saturate, random_integers, save, value, weights
-from typer.testing import CliRunner
 
-from exporter.cli import app
-from exporter.commands.convert import ROUNDED_APART
 from exporter.convert import IN_ONNX, IN_SOURCE, IN_TFLITE, Wishes, convert
 from exporter.errors import CanonicalError, EdgewrightError, ModelError, UnsupportedError
-
-X = [1, 3, 8, 8]
-
-
-def run(graph, tmp_path, outputs, inputs=None, wishes=None, target="out.tflite", opset=20):
-    made = graph.model(inputs or [value("x", X)], outputs, opset)
-    source = save(made, tmp_path / "in.onnx")
-    return convert(source, tmp_path / target, wishes or Wishes())
-
-
-def agree(conversion, lsb=0):
-    """Every form ran and gives the same, within `lsb` steps of the output."""
-    assert len(conversion.differences) == 3, conversion.notes
-    assert all(
-        (row.max_lsb is None and row.max_relative < 1e-5) or round(row.max_lsb) <= lsb
-        for row in conversion.differences
-    ), conversion.differences
-
-
-BOTH = {IN_ONNX, IN_TFLITE}
-
-
-def left_in_float(conversion):
-    return {entry.node for entry in conversion.in_float if not entry.by_design}
-
-
-def convolution(graph, source, name="conv", channels=3, out=4, bias=True, kind=np.int8):
-    """A convolution on a quantized value, with its weight in integers and its bias in float."""
-    weight = random_integers(out, channels, 3, 3, seed=len(name))
-    point = 0
-    if kind == np.uint8:
-        weight, point = (weight.astype(np.int16) + 128).astype(np.uint8), 128
-    scale = np.linspace(0.002, 0.004, out)
-    w = graph.integers(f"{name}_w", weight, scale, point, axis=0)
-    inputs = [source, w]
-    if bias:
-        inputs.append(graph.constant(f"{name}_b", weights(out, seed=3)))
-    return graph.node("Conv", inputs, name, pads=[1, 1, 1, 1])
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])
@@ -360,94 +320,6 @@ def test_batch_norm_between_quantizers(tmp_path, activation, requantize):
     if requantize:
         ours = next(row for row in conversion.differences if {row.one, row.other} == BOTH)
         assert ours.differing == 0
-
-
-@pytest.mark.parametrize("behind", [(), ("Flatten",), ("Identity", "Flatten")])
-@pytest.mark.parametrize(
-    ("operator", "scale", "point"),
-    [("Softmax", 0.0037, -128), ("Sigmoid", 0.0038, -128), ("Tanh", 0.0079, 3)],
-)
-def test_results_whose_scale_no_kernel_has(tmp_path, operator, scale, point, behind):
-    graph = Qdq()
-    c = graph.quantize(convolution(graph, graph.quantize("x", 0.02)), 0.03)
-    attributes = {"axis": 1} if operator == "Softmax" else {}
-    result = graph.node(operator, [c], "bounded", **attributes)
-    for moving in behind:
-        result = graph.node(moving, [result], moving.lower())
-    graph.quantize(result, scale, point, name="y")
-    kept = run(graph, tmp_path, [value("y", None)])
-    agree(kept, 1)
-    assert left_in_float(kept) == {"bounded"}
-    moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True))
-    assert left_in_float(moved) == set()
-    (change,) = [one for one in moved.requantized if "the scale that kernels have" in one.what]
-    assert f"in place of {scale:.6g}" in change.detail
-    ours = next(row for row in moved.differences if {row.one, row.other} == BOTH)
-    assert round(ours.max_lsb) <= 1
-
-
-@pytest.mark.parametrize("scale", [0.02, 0.0091])
-@pytest.mark.parametrize(
-    "window",
-    [
-        {"kernel_shape": [2, 2], "strides": [2, 2]},
-        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
-        {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1},
-        {"kernel_shape": [7, 7]},
-    ],
-    ids=["2x2", "padding left out", "padding counted", "7x7"],
-)
-def test_means_get_a_scale_that_both_runtimes_round_alike(tmp_path, window, scale):
-    """With the source's own a sum of four is halfway between two integers every fourth time."""
-    graph = Qdq()
-    x = graph.quantize("x", 0.02, 5)
-    graph.quantize(graph.node("AveragePool", [x], "mean", **window), scale, -7, name="y")
-    kept = run(graph, tmp_path, [value("y", None)])
-    moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True))
-    assert left_in_float(kept) == left_in_float(moved) == set()
-    (change,) = [one for one in moved.requantized if "both runtimes round alike" in one.what]
-    new, _, old = change.detail.partition(" in place of ")
-    assert float(old) <= float(new) <= 1.01 * float(old)
-    ours = [next(r for r in c.differences if {r.one, r.other} == BOTH) for c in (kept, moved)]
-    assert ours[1].differing == 0
-    if window["kernel_shape"] == [2, 2] and scale == 0.02:
-        assert ours[0].differing > 0.1 * ours[0].values
-
-
-@pytest.mark.parametrize("kind", ["Add", "Sub", "Mul", "GlobalAveragePool", "ReduceMean"])
-def test_arithmetic_gets_scales_that_both_runtimes_round_alike(tmp_path, kind):
-    """A residual block; its scales let results end halfway between two integers."""
-    graph = Qdq()
-    x = graph.quantize("x", 0.03125, 5)
-    c = graph.quantize(convolution(graph, x, out=3), 0.0625, 3)
-    if kind in ("GlobalAveragePool", "ReduceMean"):
-        axes = [graph.constant("axes", np.array([2, 3]))] if kind == "ReduceMean" else []
-        result = graph.node(kind, [c, *axes], "result")
-    else:
-        result = graph.node("Relu", [graph.node(kind, [c, x], "result")], "relu")
-    scale = {"Mul": 0.0078125, "GlobalAveragePool": 0.0625, "ReduceMean": 0.0625}.get(kind, 0.125)
-    graph.quantize(result, scale, -100, name="y")
-    moved = run(graph, tmp_path, [value("y", None)], wishes=Wishes(requantize=True, samples=64))
-    changed = [one for one in moved.requantized if "both runtimes round alike" in one.what]
-    assert changed
-    for change in changed:
-        new, _, old = change.detail.partition(" in place of ")
-        assert float(old) <= float(new) <= 1.02 * float(old)
-    ours = next(row for row in moved.differences if {row.one, row.other} == BOTH)
-    assert ours.differing == 0
-
-
-def test_the_command_says_what_to_do_about_forms_that_round_apart(tmp_path):
-    graph = Qdq()
-    x = graph.quantize("x", 0.02, 5)
-    mean = graph.node("AveragePool", [x], "mean", kernel_shape=[2, 2], strides=[2, 2])
-    graph.quantize(mean, 0.02, -7, name="y")
-    path = save(graph.model([value("x", X)], [value("y", None)], 20), tmp_path / "in.onnx")
-    argv = ["convert", str(path), "-o", str(tmp_path / "out.tflite")]
-    for options, said in (([], True), (["--requantize"], False)):
-        done = CliRunner().invoke(app, [*argv, *options])
-        assert done.exit_code == 0
-        assert (ROUNDED_APART in done.output) == said
 
 
 def test_output_that_is_read_inside_as_well(tmp_path):
