@@ -91,7 +91,10 @@ def _standardize(
         return target
 
     mean = emit("MEAN", [real, over], "mean", wide=False, keepDims=True)
-    centred = emit("SUB", [real, mean], "centred", wide=True)
+    near = emit("SUB", [real, mean], "near", wide=True)
+    # A mean's rounding error is large beside values that differ by little: what is left of it goes.
+    left = emit("MEAN", [near, over], "left", wide=False, keepDims=True)
+    centred = emit("SUB", [near, left], "centred", wide=True)
     squared = emit("MUL", [centred, centred], "squared", wide=True)
     variance = emit("MEAN", [squared, over], "variance", wide=False, keepDims=True)
     positive = emit("ADD", [variance, epsilon], "positive", wide=False)

@@ -102,6 +102,24 @@ def test_layer_norm_is_within_one_step(source, rows, width, seed, shifted):
     single.assert_real(case, source.sample(seed), relative=2e-5)
 
 
+@pytest.mark.parametrize("width", [2, 7, 40])
+def test_layer_norm_is_exact_where_values_hardly_differ(width):
+    """A mean's last bit is large against what such rows differ by."""
+    source = Value((1, 3, width), 0.7, -128)
+    rows = np.full((16, 3, width), 100, np.int8)
+    rows[:, :, 0] += np.arange(16, dtype=np.int8).reshape(-1, 1) % 3
+    random = np.random.default_rng(width)
+    scale, shift = random.uniform(0.5, 2, (2, width)).astype(np.float32)
+    case = Case.of(
+        function("LayerNormalization", scale, shift, axis=-1), source, Value(source.shape, 0.04, 4)
+    )
+    (found,) = single.assert_real(case, rows, relative=5e-5).tflite  # ONNX Runtime's own error
+    real = source.real(rows).astype(np.float64)
+    centred = real - real.mean(-1, keepdims=True)
+    exact = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + 1e-5) * scale + shift
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6)
+
+
 def test_layer_norm_over_channels_of_an_image_is_refused():
     source = Value((1, 3, 4, 5), 0.05)
     case = Case.of(function("LayerNormalization", np.ones(5), axis=-1), source, source)
