@@ -89,8 +89,12 @@ class _Classes:
         self.class_of: dict[Node, ChannelClass] = {}
         for node in graph_module.graph.nodes:
             if node.target in roles.WEIGHTED:
-                name = str(node.args[1].target)
-                self.readers[name] = self.readers.get(name, 0) + 1
+                for parameter in self._parameters(node):
+                    self.readers[parameter] = self.readers.get(parameter, 0) + 1
+
+    def _parameters(self, layer: Node) -> list[str]:
+        """The names of a layer's weight and bias."""
+        return [str(node.target) for node in layer.args[1:3] if isinstance(node, Node)]
 
     def find(self) -> list[ChannelClass]:
         for node in self.graph_module.graph.nodes:
@@ -138,8 +142,8 @@ class _Classes:
         weight = parameter_of(self.graph_module, node.args[1])
         moves_along = self.orders and weight is not None and is_depthwise(node, weight)
         fixed = ""
-        if weight is None or self.readers[name] > 1:
-            fixed = f"{node.name} has no weight of its own"
+        if weight is None or any(self.readers[one] > 1 for one in self._parameters(node)):
+            fixed = f"{node.name} has no weight, or shares it or its bias"
         elif name in self.grids:
             fixed = f"{node.name} was trained on its grid"
         elif not (moves_along or isinstance(weight, torch.nn.Parameter)):

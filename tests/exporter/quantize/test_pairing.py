@@ -160,6 +160,29 @@ def test_channels_that_something_tells_apart_stay(between, width):
     assert torch.allclose(graph_module(x), before, rtol=1e-4, atol=1e-6)
 
 
+class Sharing(nn.Module):
+    """Two layers on one value, with a weight or a bias for both."""
+
+    def __init__(self, shared: str) -> None:
+        super().__init__()
+        self.stem, self.fc = nn.Conv2d(3, 16, 1), nn.Linear(24, 5)
+        self.one, self.other = nn.Conv2d(16, 24, 1), nn.Conv2d(16, 24, 1)
+        setattr(self.other, shared, getattr(self.one, shared))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        return self.fc((self.one(x) + self.other(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("shared", ["weight", "bias"])
+def test_parameters_that_two_layers_share_stay(shared):
+    graph_module = graph_of(heavy(Sharing(shared)))
+    x = torch.randn((2, 3, 16, 16))
+    before = graph_module(x)
+    assert {"one.weight", "other.weight"}.isdisjoint(pair_channels(graph_module))
+    assert torch.allclose(graph_module(x), before, rtol=1e-4, atol=1e-6)
+
+
 def test_weights_on_a_grid_stay():
     graph_module = graph_of(heavy(Passing()))
     names = [name for name, _ in graph_module.named_parameters() if name.endswith("weight")]
