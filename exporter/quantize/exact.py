@@ -13,6 +13,9 @@ part where an exact result lies within their error of a tie:
 - a function of one value has 256 results: of the scales at hand, the one whose results lie farthest
   from their ties.
 
+Where scales are settled already, as where both operands of an addition are products (x * sigmoid(x)
+behind convolutions), the convolution's own moves along: nothing else asks anything of it.
+
 Scales only grow, by at most half a percent: a range that was covered stays covered.
 """
 
@@ -28,6 +31,7 @@ from torch.fx import GraphModule, Node
 
 from exporter.graph.ties import (
     ADD_DENOMINATOR,
+    PRODUCT_DENOMINATORS,
     SMALLEST_NUMERATOR,
     TOLERANCE,
     next_odd,
@@ -44,6 +48,8 @@ LARGEST_DENOMINATOR_OF_WEIGHTS = 4096
 """Up to here a tie is 1e-4 steps away at least, and float32 errs by a tenth of that."""
 GROWTH = 0.005
 CANDIDATES = 64
+CHOICES = 3
+"""Of the parts of a step that an operand may have: the least ones."""
 SMALLEST_MARGIN = 1e-4
 """Steps. A function's result nearer to a tie is noted: float kernels err by about 1e-5."""
 
@@ -58,9 +64,9 @@ def make_exact(graph_module: GraphModule, plan: Plan, value: Node) -> None:
     if roles.is_pointwise(node):
         _function(graph_module, plan, node)
     elif node.target in roles.ADDITIONS:
-        _addition(plan, node)
+        _addition(graph_module, plan, node)
     elif node.target in roles.PRODUCTS | roles.MATRIX_PRODUCTS:
-        _product(plan, node)
+        _product(graph_module, plan, node)
     elif node.target in roles.MEANS:
         _mean(plan, node, roles.reduced_count(node))
     elif node.target in roles.SUMS:
@@ -69,7 +75,7 @@ def make_exact(graph_module: GraphModule, plan: Plan, value: Node) -> None:
         _interpolation(plan, node)
 
 
-def _addition(plan: Plan, node: Node) -> None:
+def _addition(graph_module: GraphModule, plan: Plan, node: Node) -> None:
     left, right = (plan.group_of[arg] for arg in node.args[:2])
     output = plan.quantized(node)
     if left is right is output:
@@ -77,7 +83,12 @@ def _addition(plan: Plan, node: Node) -> None:
     # The kept side is the one whose scale is already settled, or else the shortcut, which is not
     # a convolution; the other side's scale can still move.
     kept, free = (left, right) if _settled(left) >= _settled(right) else (right, left)
-    if (free.locked and free is not kept) or output.locked or output in (left, right):
+    settled = output.locked or output in (left, right)
+    tied = free.locked and free is not kept
+    pairs = ((kept, free), (free, kept)) if tied and not settled else ()
+    if any(_meet(graph_module, plan, node, *pair) for pair in pairs):
+        return
+    if tied or settled:
         plan.notes.append(f"{node.name}: the scales of an addition are all tied by other operators")
         return
     denominator = _denominator(kept, output)
@@ -90,6 +101,65 @@ def _addition(plan: Plan, node: Node) -> None:
         free_part = math.ceil(free.step * denominator / output.step - TOLERANCE)
         free.set_scale(output.step * free_part / denominator)
     _lock(kept, free, output)
+
+
+def _meet(graph_module: GraphModule, plan: Plan, node: Node, kept: Group, free: Group) -> bool:
+    """Make an addition of two settled values exact, if `free` can move after all."""
+    output = plan.quantized(node)
+    if len(free.members) > 1 or free.fixed is not None or free.step > kept.step * ADD_DENOMINATOR:
+        return False
+    value = free.members[0]
+    if any(user is not node and user.target not in roles.WEIGHTED for user in value.users):
+        return False
+    most = math.floor(kept.step * ADD_DENOMINATOR / output.step + TOLERANCE)
+    steps = []
+    for kept_part in range(max(1, most - 1), most + 1):
+        step = kept.step * ADD_DENOMINATOR / kept_part
+        least = math.ceil(free.step * ADD_DENOMINATOR / step - TOLERANCE)
+        steps += [(step, step * part / ADD_DENOMINATOR) for part in range(least, least + CHOICES)]
+    for step, wanted in sorted(steps, key=lambda pair: pair[0] * pair[1]):
+        grown = max(step / output.step, wanted / free.step)
+        if grown <= 1.0 + GROWTH and _move_value(graph_module, plan, value, wanted):
+            output.set_scale(step)
+            _lock(kept, free, output)
+            return True
+    return False
+
+
+def _move_value(graph_module: GraphModule, plan: Plan, value: Node, step: float) -> bool:
+    """Give a product another scale, and one of its operands with it: their ratio stays."""
+    group = plan.group_of[value]
+    if value.target not in roles.PRODUCTS or roles.is_pointwise(value):
+        return False
+    for operand in value.args[:2]:
+        source = plan.group_of[operand]
+        wanted = source.step * step / group.step
+        if _may_move(source, value) and _move_operand(graph_module, plan, source, wanted):
+            group.set_scale(step)
+            return True
+    return False
+
+
+def _may_move(source: Group, product: Node) -> bool:
+    """Whether only functions of one value, and this product, read what layers give."""
+    if source.fixed is not None or any(m.target not in roles.WEIGHTED for m in source.members):
+        return False
+    users = [user for member in source.members for user in member.users]
+    return all(user is product or roles.is_pointwise(user) for user in users)
+
+
+def _move_operand(graph_module: GraphModule, plan: Plan, source: Group, step: float) -> bool:
+    """Give a value another scale, unless a function of it would come near a tie."""
+    before = source.step
+    source.set_scale(step)
+    for member in source.members:
+        for user in filter(roles.is_pointwise, member.users):
+            output = plan.quantized(user)
+            results = function_results(graph_module, user, source)
+            if margin(results, output, output.step) < SMALLEST_MARGIN:
+                source.set_scale(before)
+                return False
+    return True
 
 
 def _denominator(kept: Group, output: Group) -> int | None:
@@ -113,17 +183,50 @@ def _settled(group: Group) -> int:
     return 0 if group.members[0].target in roles.CONVOLUTIONS else 1
 
 
-def _product(plan: Plan, node: Node) -> None:
+def _product(graph_module: GraphModule, plan: Plan, node: Node) -> None:
     left, right = (plan.group_of[arg] for arg in node.args[:2])
     output = plan.quantized(node)
     if output.locked or output in (left, right):
-        plan.notes.append(f"{node.name}: the scale of a product is tied by other operators")
+        if output in (left, right) or not _fit_operand(graph_module, plan, node):
+            plan.notes.append(f"{node.name}: the scale of a product is tied by other operators")
         return
     step = left.step * right.step
     wanted = product_step(step, output.step)
     if wanted is not None:
         output.set_scale(wanted)
     _lock(left, right, output)
+
+
+def _fit_operand(graph_module: GraphModule, plan: Plan, node: Node) -> bool:
+    """Make a product whose result's scale is settled exact, if an operand can move."""
+    groups = [plan.group_of[operand] for operand in node.args[:2]]
+    wanted = plan.quantized(node).step
+    for source, other in (groups, groups[::-1]):
+        steps = operand_steps(source.step, other.step, wanted)
+        if source is not other and _may_move(source, node):
+            for step in steps:
+                if _move_operand(graph_module, plan, source, step):
+                    _lock(source, other)
+                    return True
+    return False
+
+
+def operand_steps(step: float, other: float, result: float) -> list[float]:
+    """The steps of an operand at which a product's exact results are multiples of 1 / odd.
+
+    Args:
+        step: the operand's; none is smaller, and none larger than `GROWTH` allows.
+        other: the other operand's.
+        result: the result's.
+    """
+    low, high = PRODUCT_DENOMINATORS
+    found = set()
+    for numerator in range(1, high):
+        most = math.floor(result * numerator / (step * other) + TOLERANCE)
+        odd = most - 1 + most % 2
+        if low <= odd <= high:
+            found.add(result * numerator / (odd * other))
+    return sorted(one for one in found if one <= step * (1.0 + GROWTH))
 
 
 def _mean(plan: Plan, node: Node, count: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import onnx_ir as ir
 import torch
 
@@ -11,6 +13,7 @@ from exporter.onnx_export import to_onnx
 from exporter.quantize.channel_classes import Channels
 from exporter.quantize.compact import coarsen_biases
 from exporter.quantize.finish import Trained, finish
+from exporter.quantize.groups import Plan
 from exporter.quantize.quantize import Calibration, Prepared, prepare_module
 from exporter.recipe import QuantizeSection
 from exporter.stages.context import Context, Figures, bar
@@ -25,6 +28,9 @@ from exporter.trained import (
     WEIGHT_INTEGERS,
     WEIGHT_SCALE,
 )
+
+SHOWN: Final = 3
+"""Places that a warning names."""
 
 
 def quantize(context: Context) -> Figures:
@@ -48,7 +54,7 @@ def quantize(context: Context) -> Figures:
         run_fit(context, subject, section.fitting(), "QAT")
     if not context.team.main:
         return {}
-    for note in prepared.notes:
+    for note in (*prepared.notes, *_rounded_apart(prepared.plan)):
         context.reporter.warn(note)
     _record_ptq(context, prepared)
     if section.small_parts:
@@ -90,6 +96,15 @@ def _calibration(section: QuantizeSection) -> Calibration:
         int16_layers=section.int16_layers,
         activations=section.activations,
     )
+
+
+def _rounded_apart(plan: Plan) -> list[str]:
+    """One line on the places where no rule keeps the runtimes together; none where all hold."""
+    if not plan.notes:
+        return []
+    more = len(plan.notes) - SHOWN
+    shown = [*plan.notes[:SHOWN], *([f"and at {more} more"] if more > 0 else [])]
+    return [f"the runtimes may round apart at {'; '.join(shown)}"]
 
 
 def _record_ptq(context: Context, prepared: Prepared) -> None:

@@ -8,6 +8,7 @@ import networks
 import numpy as np
 import pytest
 import torch
+from tiny import edgewright
 
 from exporter.graph.canonical import violations
 from exporter.graph.read import read_file
@@ -63,6 +64,43 @@ def test_files_equal_the_canonical_graph(made):
     assert scales.compare_onnx(made.graph, read_file(made.onnx), ".onnx").passed
     assert scales.compare_onnx(made.graph, read_file(made.qdq), ".onnx").passed
     assert not violations(made.graph)
+
+
+TIED = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.inner = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.head = nn.Conv2d(8, 4, 1)
+
+    def forward(self, x):
+        silu = nn.functional.silu
+        x = silu(self.stem(x))
+        inner = self.inner(x)
+        # Its scale is asked for by a product and by a sum: it cannot give way to the next one.
+        return self.head(x + (silu(inner) + nn.functional.max_pool2d(inner, 3, 1, 1)))
+
+def frames():
+    frames = torch.randint(0, 256, (64, 16, 16, 3), generator=torch.Generator().manual_seed(1))
+    return TensorDataset(frames.to(torch.uint8))
+"""
+
+
+def test_places_that_no_rule_holds_together_are_told(tmp_path):
+    (tmp_path / "tied_scales_module.py").write_text(TIED)
+    done = edgewright(
+        *("export", "tied_scales_module:Network", "--input", "1x3x16x16", "--out", "build"),
+        *("--calibration", "tied_scales_module:frames"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "the runtimes may round apart at add: the scales of an addition are all tied" in said
 
 
 def test_a_changed_integer_is_found(made):
