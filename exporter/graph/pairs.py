@@ -3,6 +3,10 @@
 ONNX Runtime's kernels add products of u8 and s8 in pairs, within 16 bits, on CPUs that have AVX2 or
 AVX-512 and no VNNI (Intel's vpmaddubsw, which saturates). Activations go up to 255 and 255 * 128 is
 the largest product that fits, so no two adjacent weights of one sign may sum to more than 128.
+
+Adjacent in the order in which the kernels add: of a convolution along the input channels, then on
+to the next place of its window (OHWI), whatever order the file stores them in. What is adjacent in
+a row of the window alone never meets (tests/exporter/test_saturation.py).
 """
 
 from __future__ import annotations
@@ -22,19 +26,15 @@ def largest_pairs(weight: Array) -> Array:
         weight: [out, in, kh, kw] or [out, in]; integers or real numbers.
 
     Returns:
-        [out], as magnitudes. Adjacent in both memory orders that kernels use: OIHW and OHWI.
+        [out], as magnitudes.
     """
-    orders = [weight.reshape(len(weight), -1)]
-    if weight.ndim == 4:
-        orders.append(weight.transpose(0, 2, 3, 1).reshape(len(weight), -1))
+    rows = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
+    rows = rows.reshape(len(weight), -1)
     wide = np.int32 if weight.dtype.kind in "iu" else weight.dtype
-    largest = np.zeros(len(weight), wide)
-    for order in orders:
-        padded = np.pad(order.astype(wide), ((0, 0), (0, order.shape[1] % 2)))
-        pairs = padded.reshape(len(order), -1, 2)
-        for sign in (1, -1):
-            sums = (sign * pairs).clip(min=0).sum(-1)
-            largest = np.maximum(largest, sums.max(1, initial=0))
+    padded = np.pad(rows.astype(wide), ((0, 0), (0, rows.shape[1] % 2)))
+    pairs = padded.reshape(len(rows), -1, 2)
+    sums = [(sign * pairs).clip(min=0).sum(-1).max(1, initial=0) for sign in (1, -1)]
+    largest: Array = np.maximum(*sums)
     return largest
 
 

@@ -5,8 +5,6 @@ Two runtimes agree on every x86 CPU where no two neighbours of one sign sum to m
 for. Which input channels are neighbours is free wherever the layer before can give its outputs in
 another order. So each large channel is given a partner that it sums to little with, over all layers
 that read them; the network computes the same.
-
-Only pairs along the input channels move: those along a kernel's width stay as they are.
 """
 
 from __future__ import annotations

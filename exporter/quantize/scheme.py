@@ -88,18 +88,14 @@ def largest_pair(weight: torch.Tensor) -> torch.Tensor:
         weight: [out, in, kh, kw] or [out, in].
 
     Returns:
-        [out]. Adjacent in both memory orders that kernels use: OIHW and OHWI.
+        [out]. Adjacent as `exporter.graph.pairs` has it.
     """
-    orders = [weight.flatten(1)]
-    if weight.dim() == 4:
-        orders.append(weight.permute(0, 2, 3, 1).flatten(1))
+    rows = _as_summed(weight).flatten(1)
+    padded = torch.nn.functional.pad(rows, (0, rows.shape[1] % 2))
     largest = weight.new_zeros(len(weight))
-    for order in orders:
-        padded = torch.nn.functional.pad(order, (0, order.shape[1] % 2))
-        for sign in (1.0, -1.0):
-            positive = (sign * padded).clamp_min(0)
-            pairs = positive[:, 0::2] + positive[:, 1::2]
-            largest = torch.maximum(largest, pairs.amax(1))
+    for sign in (1.0, -1.0):
+        positive = (sign * padded).clamp_min(0)
+        largest = torch.maximum(largest, (positive[:, 0::2] + positive[:, 1::2]).amax(1))
     return largest
 
 
@@ -153,16 +149,13 @@ def to_grid(weight: torch.Tensor, scale: torch.Tensor, *, pair_rule: bool) -> to
 def limit_pairs(integers: torch.Tensor) -> torch.Tensor:
     """Bring adjacent integers of one sign whose sum exceeds `PAIR_MAX` back to it.
 
-    Magnitudes only shrink, by half of the excess each, first in OIHW then in OHWI order; so the
-    second order cannot break what the first has mended.
+    Magnitudes only shrink, by half of the excess each.
     """
     if keeps_pair_rule(integers):
         return integers
-    limited = _limit_rows(integers.flatten(1)).reshape(integers.shape)
-    if integers.dim() == 4:
-        last = limited.permute(0, 2, 3, 1)
-        limited = _limit_rows(last.flatten(1)).reshape(last.shape).permute(0, 3, 1, 2)
-    return limited.contiguous()
+    rows = _as_summed(integers)
+    limited = _limit_rows(rows.flatten(1)).reshape(rows.shape)
+    return limited.movedim(-1, 1).contiguous() if integers.dim() == 4 else limited
 
 
 def keeps_pair_rule(integers: torch.Tensor) -> bool:
@@ -173,14 +166,16 @@ def keeps_pair_rule(integers: torch.Tensor) -> bool:
     Args:
         integers: [out, in, kh, kw] or [out, in], in [-127, 127].
     """
-    sums = [_sums_of_pairs(integers.flatten(1))]
     if integers.dim() == 4 and integers.shape[1] % 2 == 0:
-        # In OHWI order, too, pairs are neighbours along the input channels.
-        sums.append(integers[:, 0::2] + integers[:, 1::2])
-    elif integers.dim() == 4:
-        sums.append(_sums_of_pairs(integers.permute(0, 2, 3, 1).flatten(1)))
-    ends = [end for pairs in sums if pairs.numel() for end in pairs.aminmax()]
-    return all(abs(float(end)) <= PAIR_MAX for end in ends)
+        sums = integers[:, 0::2] + integers[:, 1::2]  # pairs do not go on to the next place
+    else:
+        sums = _sums_of_pairs(_as_summed(integers).flatten(1))
+    return not sums.numel() or all(abs(float(end)) <= PAIR_MAX for end in sums.aminmax())
+
+
+def _as_summed(weight: torch.Tensor) -> torch.Tensor:
+    """Weights in the order in which kernels add their products: OHWI."""
+    return weight.movedim(1, -1) if weight.dim() == 4 else weight
 
 
 def _sums_of_pairs(rows: torch.Tensor) -> torch.Tensor:

@@ -130,7 +130,7 @@ def emulate(cpu: Cpu, root: Path | None = None) -> Iterator[Session]:
     """
     with tempfile.TemporaryDirectory(prefix="edgewright-view-") as folder:
         if cpu.board is None:
-            argv = _this_python_on(cpu)
+            argv = this_python_on(cpu)
         elif root is None:
             raise EmulationError(f"{cpu.name} needs an arm64 root, and none is given")
         else:
@@ -219,7 +219,12 @@ def check_all_ran(rows: Sequence[CpuComparison]) -> None:
         )
 
 
-def _this_python_on(cpu: Cpu) -> list[str]:
+def this_python_on(cpu: Cpu) -> list[str]:
+    """The command that runs this Python on an emulated x86-64 CPU.
+
+    Raises:
+        EmulationError: qemu is missing, or this is no Linux on x86-64.
+    """
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise EmulationError(
             f"{cpu.name} cannot be emulated here",

@@ -122,7 +122,7 @@ def optimized_operators(path: Path) -> Counter[str]:
 
 
 def pair_rule(graph: Graph) -> CheckResult:
-    """No two adjacent weights of one sign sum to more than 128, in either memory order."""
+    """No two adjacent weights of one sign sum to more than 128 that ONNX Runtime adds in pairs."""
     faults = []
     weights = summed_in_pairs(graph)
     for operator, weight in weights:

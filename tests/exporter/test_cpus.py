@@ -179,7 +179,7 @@ def test_an_arm_cpu_is_one(request, arm64_root):
 @pytest.fixture
 def not_emulated(monkeypatch):
     """Haswell stands for this machine's own CPU: what comes of its answers is the same."""
-    monkeypatch.setattr(cpus, "_this_python_on", lambda cpu: [sys.executable])
+    monkeypatch.setattr(cpus, "this_python_on", lambda cpu: [sys.executable])
     return cpus_named(["Haswell"])
 
 
