@@ -23,13 +23,12 @@ def largest_pairs(weight: Array) -> Array:
     """For each output channel, the largest sum of two adjacent weights of one sign.
 
     Args:
-        weight: [out, in, kh, kw] or [out, in]; integers or real numbers.
+        weight: [out, in, ...]; integers or real numbers.
 
     Returns:
         [out], as magnitudes.
     """
-    rows = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
-    rows = rows.reshape(len(weight), -1)
+    rows = np.moveaxis(weight, 1, -1).reshape(len(weight), -1)
     wide = np.int32 if weight.dtype.kind in "iu" else weight.dtype
     padded = np.pad(rows.astype(wide), ((0, 0), (0, rows.shape[1] % 2)))
     pairs = padded.reshape(len(rows), -1, 2)

@@ -155,7 +155,7 @@ def limit_pairs(integers: torch.Tensor) -> torch.Tensor:
         return integers
     rows = _as_summed(integers)
     limited = _limit_rows(rows.flatten(1)).reshape(rows.shape)
-    return limited.movedim(-1, 1).contiguous() if integers.dim() == 4 else limited
+    return limited.movedim(-1, 1).contiguous()
 
 
 def keeps_pair_rule(integers: torch.Tensor) -> bool:
@@ -166,7 +166,7 @@ def keeps_pair_rule(integers: torch.Tensor) -> bool:
     Args:
         integers: [out, in, kh, kw] or [out, in], in [-127, 127].
     """
-    if integers.dim() == 4 and integers.shape[1] % 2 == 0:
+    if integers.shape[1] % 2 == 0:
         sums = integers[:, 0::2] + integers[:, 1::2]  # pairs do not go on to the next place
     else:
         sums = _sums_of_pairs(_as_summed(integers).flatten(1))
@@ -175,7 +175,7 @@ def keeps_pair_rule(integers: torch.Tensor) -> bool:
 
 def _as_summed(weight: torch.Tensor) -> torch.Tensor:
     """Weights in the order in which kernels add their products: OHWI."""
-    return weight.movedim(1, -1) if weight.dim() == 4 else weight
+    return weight.movedim(1, -1)
 
 
 def _sums_of_pairs(rows: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,7 @@ CASES = {
     "dilated": {"dilation": 2},
     "groups": {"groups": 4, "channels": 32},
     "odd groups": {"groups": 3, "channels": 15, "out": 12},
+    "one axis": {"kernel": (1, 5), "one_axis": True},
     "wide": {"channels": 64, "out": 64},
 }
 SHIFT = 12
@@ -74,10 +75,15 @@ def exact(x, weight, *, stride=1, dilation=1, groups=1, **_) -> np.ndarray:
     return np.clip(np.rint(total / 2**SHIFT) + 128, 0, 255).astype(np.uint8)
 
 
-def write(folder, name, weight, *, stride=1, dilation=1, groups=1, **_) -> None:
+def write(folder, name, weight, *, stride=1, dilation=1, groups=1, one_axis=False, **_) -> None:
     """A model of one QLinearConv, its input and what it must give."""
-    x = np.random.default_rng(1).integers(150, 256, (2, weight.shape[1] * groups, 13, 11))
-    out = len(weight)
+    shape = (2, weight.shape[1] * groups, 1 if one_axis else 13, 11)
+    x = np.random.default_rng(1).integers(150, 256, shape)
+    y = exact(x, weight, stride=stride, dilation=dilation, groups=groups)
+    assert len(np.unique(y)) > 20
+    if one_axis:
+        x, y, weight = x[:, :, 0], y[:, :, 0], weight[:, :, 0]
+    out, axes = len(weight), weight.ndim - 2
     constants = {
         "one": np.float32(1),
         "zero": np.uint8(0),
@@ -91,8 +97,8 @@ def write(folder, name, weight, *, stride=1, dilation=1, groups=1, **_) -> None:
         "QLinearConv",
         ["x", "one", "zero", "w", "scales", "zeros", "scale", "middle"],
         ["y"],
-        strides=[stride] * 2,
-        dilations=[dilation] * 2,
+        strides=[stride] * axes,
+        dilations=[dilation] * axes,
         group=groups,
     )
     graph = helper.make_graph(
@@ -104,8 +110,6 @@ def write(folder, name, weight, *, stride=1, dilation=1, groups=1, **_) -> None:
     )
     opset = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), folder / f"{name}.onnx")
-    y = exact(x, weight, stride=stride, dilation=dilation, groups=groups)
-    assert len(np.unique(y)) > 20
     np.savez(folder / f"{name}.npz", x=x.astype(np.uint8), y=y)
 
 
