@@ -45,11 +45,6 @@ class ChannelClass:
     cap: float = math.inf
     frozen: str = ""
 
-    @property
-    def name(self) -> str:
-        """The first value's name stands for all."""
-        return self.values[0].name
-
 
 def channel_classes(graph_module: GraphModule, grids: Grids, change: Change) -> list[ChannelClass]:
     """The classes that can be changed: with layers on both ends, and nothing against it.

@@ -202,12 +202,12 @@ def _fit_operand(graph_module: GraphModule, plan: Plan, node: Node) -> bool:
     groups = [plan.group_of[operand] for operand in node.args[:2]]
     wanted = plan.quantized(node).step
     for source, other in (groups, groups[::-1]):
-        steps = operand_steps(source.step, other.step, wanted)
-        if source is not other and _may_move(source, node):
-            for step in steps:
-                if _move_operand(graph_module, plan, source, step):
-                    _lock(source, other)
-                    return True
+        if source is other or not _may_move(source, node):
+            continue
+        for step in operand_steps(source.step, other.step, wanted):
+            if _move_operand(graph_module, plan, source, step):
+                _lock(source, other)
+                return True
     return False
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from tiny import edgewright
+from tiny import edgewright, export_network
 
 from exporter.trained import load_trained
 from exporter.verify.layers import layer_errors, worst_first
@@ -27,10 +27,6 @@ def test_every_operator_alone_is_the_reference(rows):
 
 
 MOVED = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
@@ -50,21 +46,11 @@ class Network(nn.Module):
         x = torch.relu(self.stem(x))
         x = x + self.project(torch.relu(self.depthwise(torch.relu(self.expand(x)))))
         return self.head(x.mean((2, 3)))
-
-def frames():
-    frames = torch.randint(0, 256, (64, 16, 16, 3), generator=torch.Generator().manual_seed(1))
-    return TensorDataset(frames.to(torch.uint8))
 """
 
 
 def test_channels_that_were_scaled_and_moved_are_compared_with_their_own(tmp_path):
-    (tmp_path / "moved_channels_module.py").write_text(MOVED)
-    done = edgewright(
-        *("export", "moved_channels_module:Network", "--input", "1x3x16x16", "--equalize"),
-        *("--calibration", "moved_channels_module:frames", "--out", "build"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    export_network(tmp_path, MOVED, "--equalize")
     build = tmp_path / "build"
     (path,) = build.glob("*.trained.safetensors")
     trained = load_trained(path)

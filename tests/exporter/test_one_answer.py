@@ -8,7 +8,7 @@ import networks
 import numpy as np
 import pytest
 import torch
-from tiny import edgewright
+from tiny import export_network
 
 from exporter.graph.canonical import violations
 from exporter.graph.read import read_file
@@ -67,10 +67,6 @@ def test_files_equal_the_canonical_graph(made):
 
 
 TIED = """
-import torch
-from torch import nn
-from torch.utils.data import TensorDataset
-
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
@@ -84,22 +80,11 @@ class Network(nn.Module):
         inner = self.inner(x)
         # Its scale is asked for by a product and by a sum: it cannot give way to the next one.
         return self.head(x + (silu(inner) + nn.functional.max_pool2d(inner, 3, 1, 1)))
-
-def frames():
-    frames = torch.randint(0, 256, (64, 16, 16, 3), generator=torch.Generator().manual_seed(1))
-    return TensorDataset(frames.to(torch.uint8))
 """
 
 
 def test_places_that_no_rule_holds_together_are_told(tmp_path):
-    (tmp_path / "tied_scales_module.py").write_text(TIED)
-    done = edgewright(
-        *("export", "tied_scales_module:Network", "--input", "1x3x16x16", "--out", "build"),
-        *("--calibration", "tied_scales_module:frames"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    said = " ".join((done.stdout + done.stderr).split())
+    said = " ".join(export_network(tmp_path, TIED).split())
     assert "the runtimes may round apart at add: the scales of an addition are all tied" in said
 
 

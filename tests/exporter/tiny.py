@@ -81,6 +81,29 @@ def edgewright(*arguments, cwd):
     )
 
 
+FRAMES = """
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+def frames():
+    frames = torch.randint(0, 256, (64, 16, 16, 3), generator=torch.Generator().manual_seed(1))
+    return TensorDataset(frames.to(torch.uint8))
+"""
+
+
+def export_network(folder: Path, network: str, *options: str) -> str:
+    """Export a class `Network` of 16 x 16 pictures, given as text, to `build`: what was printed."""
+    (folder / "exported_network_module.py").write_text(FRAMES + network)
+    done = edgewright(
+        *("export", "exported_network_module:Network", "--input", "1x3x16x16", "--out", "build"),
+        *("--calibration", "exported_network_module:frames", *options),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 def write_recipe(folder: Path) -> None:
     """Put the recipe, its module and its budget into a folder."""
     (folder / "tiny_pipeline_module.py").write_text(MODULE)
