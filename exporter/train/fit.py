@@ -21,6 +21,7 @@ from exporter.train.labels import cross_entropy
 from exporter.train.order import Order, loader_of, seed_everything
 from exporter.train.score import Loss, Score, top1
 from exporter.train.settings import FitSettings
+from exporter.train.small_maps import SmallMaps
 from exporter.train.team import PATIENCE, Team
 
 ToModel = Callable[[torch.Tensor], torch.Tensor]
@@ -111,7 +112,8 @@ class _Objective(nn.Module):
     def forward(
         self, inputs: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None
     ) -> torch.Tensor:
-        outputs = self.module(self.to_model(inputs))
+        with SmallMaps():
+            outputs = self.module(self.to_model(inputs))
         value = self.loss(outputs, targets)
         if self.teacher is not None and taught is not None:
             value = self.teacher.blend(value, outputs, taught)
