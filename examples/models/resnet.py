@@ -74,7 +74,11 @@ class Bottleneck(Block):
 
 
 class ResNet(nn.Module):
-    """[N, 3, 224, 224] to [N, num_classes]; `width` is the first stage's, 64 in the paper."""
+    """[N, 3, 224, 224] to [N, num_classes]; `width` is the first stage's, 64 in the paper.
+
+    `zero_init_residual`: each block starts as its shortcut, so that a deep network learns from the
+    first steps on (P. Goyal et al., arXiv:1706.02677, section 5.1).
+    """
 
     def __init__(
         self,
@@ -84,6 +88,7 @@ class ResNet(nn.Module):
         width: int = 64,
         groups: int = 1,
         base: int = 64,
+        zero_init_residual: bool = False,
     ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -101,6 +106,11 @@ class ResNet(nn.Module):
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, num_classes)
+        if zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, Block):
+                    last = module.bn3 if isinstance(module, Bottleneck) else module.bn2
+                    nn.init.zeros_(last.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, 3, H, W] to [N, num_classes]."""
@@ -114,9 +124,13 @@ def resnet18(num_classes: int = 1000, width: int = 64) -> nn.Module:
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, width)
 
 
-def resnet50(num_classes: int = 1000, width: int = 64) -> nn.Module:
+def resnet50(
+    num_classes: int = 1000, width: int = 64, zero_init_residual: bool = False
+) -> nn.Module:
     """ResNet-50; 25.6 million parameters."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, width)
+    return ResNet(
+        Bottleneck, (3, 4, 6, 3), num_classes, width, zero_init_residual=zero_init_residual
+    )
 
 
 def resnext50_32x4d(
