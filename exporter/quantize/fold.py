@@ -187,7 +187,7 @@ def takes_input_affine(graph_module: GraphModule) -> bool:
 @torch.no_grad()
 def fold_input_affine(
     graph_module: GraphModule, factor: torch.Tensor, shift: torch.Tensor, grids: Grids
-) -> None:
+) -> list[str]:
     """Let the graph take r where it took factor * r + shift, per input channel.
 
     Padding then pads with r = 0 instead of factor * r + shift = 0: where `shift` is not zero, the
@@ -198,7 +198,11 @@ def fold_input_affine(
         factor: float32 [in].
         shift: float32 [in].
         grids: grids of its weights. A grid survives only a factor that all channels share.
+
+    Returns:
+        The weights whose grid did not survive: zeros stay, other levels get many values.
     """
+    lost = []
     source = next(node for node in graph_module.graph.nodes if node.op == "placeholder")
     for conv in source.users:
         weight_node = conv.args[1]
@@ -211,5 +215,8 @@ def fold_input_affine(
         if grid is not None and bool((factor == factor[0]).all()):
             grids[name] = replace(grid, scale=(grid.scale * factor[0]).float())
             set_parameter(graph_module, name, grids[name].values())
+        elif grid is not None:
+            lost.append(name)
         _set_bias(graph_module, conv, torch.ones(len(weight)), bias.float())
     finish_edit(graph_module)
+    return lost

@@ -140,12 +140,7 @@ def prepare_module(
     grids = dict(grids or {})
     graph_module = folded(module, spec, grids)
     scale = spec.frame_scale()
-    if scale is not None:
-        factor, shift = (torch.from_numpy(a).float() for a in spec.residual_affine())
-        if takes_input_affine(graph_module):
-            fold_input_affine(graph_module, factor, shift, grids)
-        elif not (bool((factor == 1).all()) and bool((shift == 0).all())):
-            affine_input(graph_module, factor, shift)
+    told = _take_frames(graph_module, spec, grids) if scale is not None else ()
     kept = Samples(spec, samples)
     pairs = calibration.pair_channels and exact and calibration.activations == "int8"
     floats, wide = _mixed(graph_module, calibration, scale, kept)
@@ -167,7 +162,7 @@ def prepare_module(
             pair_channels=pairs,
             progress=tick,
         ).run()
-        return Prepared(best.prepared, best.plan, best.real, best, channels=best.channels)
+        return Prepared(best.prepared, best.plan, best.real, best, told, best.channels)
     channels = Channels(
         equalize(graph_module, kept, grids) if calibration.equalize else {},
         pair_channels(graph_module, grids) if pairs else {},
@@ -185,7 +180,8 @@ def prepare_module(
         short_scales=short_scales,
     )
     if not corrects:
-        return Prepared(prepare(graph_module, plan, grids), plan, channels=channels)
+        prepare(graph_module, plan, grids)
+        return Prepared(graph_module, plan, notes=told, channels=channels)
     real = twin_of(graph_module)
     trained = dict(grids)
     prepare(graph_module, plan, grids)
@@ -201,8 +197,25 @@ def prepare_module(
         trained=trained,
         tick=tick,
     )
-    notes = () if enough or not calibration.biases else (_too_few(count),)
-    return Prepared(graph_module, plan, real, notes=notes, channels=channels)
+    if calibration.biases and not enough:
+        told = (*told, _too_few(count))
+    return Prepared(graph_module, plan, real, notes=told, channels=channels)
+
+
+def _take_frames(graph_module: GraphModule, spec: InputSpec, grids: Grids) -> tuple[str, ...]:
+    """Let the graph take frames as their scale has them; what there is to say of it."""
+    factor, shift = (torch.from_numpy(a).float() for a in spec.residual_affine())
+    if takes_input_affine(graph_module):
+        lost = fold_input_affine(graph_module, factor, shift, grids)
+        if not lost:
+            return ()
+        return (
+            f"{', '.join(lost)}: trained on few levels, ships with many: std differs between the "
+            "channels and is folded into it; one std for all keeps the levels",
+        )
+    if not (bool((factor == 1).all()) and bool((shift == 0).all())):
+        affine_input(graph_module, factor, shift)
+    return ()
 
 
 def _mixed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networks
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from exporter.compress.levels import layer_step
 from exporter.compress.names import values_by_layer
 from exporter.compress_recipe import PruneSection, ShareSection
 from exporter.errors import RecipeError
+from exporter.quantize.quantize import prepare_module
 from exporter.stages.plans import levels_of, prune_plan
 
 LAYERS = ["stem", "conv", "depthwise", "point", "fc"]
@@ -47,6 +50,18 @@ def test_sparsities_and_steps_are_in_the_file(tmp_path, form):
             continue
         step = layer_step(live, STEPS.get(name, 0.35))
         assert np.abs(data).max() == round(float(live.abs().max()) / step)
+
+
+@pytest.mark.parametrize("std", [(0.2, 0.3, 0.4), (0.3,)])
+def test_levels_that_a_std_per_channel_breaks_are_told(std):
+    module = networks.network()
+    compressor = compress(module)
+    compressor.share()
+    spec = replace(networks.SPEC, std=std)
+    prepared = prepare_module(module, spec, [networks.frames(4)], grids=compressor.finish())
+    told = [note for note in prepared.notes if "ships with many" in note]
+    assert len(told) == (len(std) > 1)
+    assert all(note.startswith("stem.weight: ") for note in told)
 
 
 def test_single_layers_are_as_far_along_as_the_ramps():
