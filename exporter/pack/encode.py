@@ -14,7 +14,7 @@ from exporter.pack.assemble import assemble, base_section, describe, release_sec
 from exporter.pack.delta import find_old, patch_skeleton, skeleton_source
 from exporter.pack.grouping import Planner
 from exporter.pack.keys import sign
-from exporter.pack.methods import WORTH, CodedGroup, code_group, estimate_group
+from exporter.pack.methods import CodedGroup, code_group, estimate_group, worth
 from exporter.pack.spans import find_spans, format_of
 from exporter.pack.streams import ORDINARY, Device
 from runtimes import coders, container, decode
@@ -193,7 +193,7 @@ class _Packer:
     def _may_win(self, best_bytes: int) -> bool:
         """Whether a package without spans could be the smaller one: its full coding is slow."""
         whole = skeleton_source(self._data, (), self._old)
-        return estimate_group(whole, self._options.device) <= WORTH * best_bytes
+        return estimate_group(whole, self._options.device) <= worth(len(self._data)) * best_bytes
 
     def _with(self, members: tuple[int, ...]) -> tuple[bytes, tuple[GroupSummary, ...]]:
         """The package that has these of the located spans."""

@@ -23,8 +23,10 @@ Bytes = npt.NDArray[np.uint8]
 # What an entry of the header takes beside the stream itself, about, in bytes.
 GROUP_OVERHEAD_BYTES: Final = 4
 STREAM_OVERHEAD_BYTES: Final = 4
-# A method is tried in full if its estimate is at most this many times the best one.
+# What is coded in full: estimates up to this many times the best one; of large content the best
+# alone, as LZMA takes half a minute for 50 MB of dense weights, and rarely shrinks them.
 WORTH: Final = 1.1
+LARGE_BYTES: Final = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,14 @@ def code_group(source: Source, device: Device) -> CodedGroup:
         device: what the reader has.
     """
     ways = _ways(source, device)
-    limit = WORTH * min(way.estimate_bytes for way in ways)
+    limit = worth(len(source.content)) * min(way.estimate_bytes for way in ways)
     coded = [way.code() for way in ways if way.estimate_bytes <= limit]
     return min(coded, key=lambda one: one.cost_bytes)
+
+
+def worth(size_bytes: int) -> float:
+    """How many times the best estimate another one may be, for it to be tried in full."""
+    return WORTH if size_bytes <= LARGE_BYTES else 1.0
 
 
 def estimate_group(source: Source, device: Device) -> float:
