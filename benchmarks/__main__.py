@@ -1,6 +1,7 @@
 """Run the benchmarks one after another: `python -m benchmarks [--quick] [NAME ...]`.
 
 Each runs in a process of its own; one that fails is named at the end and does not stop the others.
+Results replace those in benchmarks/results, whole ones too; git has the old ones.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*", choices=[*scripts(), []], help="all by default")
     parser.add_argument("--quick", action="store_true", help="the quick form of each")
     options = parser.parse_args()
+    start = time.monotonic()
     failed = run(options.names or scripts(), quick=options.quick)
+    print(f"== all: {(time.monotonic() - start) / 60:.1f} min")
+    if options.quick:
+        print("Quick results lie in benchmarks/results; `git checkout benchmarks/results` undoes it.")
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
