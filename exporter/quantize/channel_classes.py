@@ -206,7 +206,10 @@ def _keeps_channels(node: Node) -> bool:
         return roles.starts_at_zero(node)
     if node.target in _POOLS or node.target is ATEN.leaky_relu.default:
         return True
-    shape = shape_of(node.args[0]) if node.args and isinstance(node.args[0], Node) else ()
+    source = node.args[0] if node.args else None
+    if not isinstance(source, Node) or isinstance(source.meta["val"], tuple | list):
+        return False  # it makes a value, or takes one of several results
+    shape = shape_of(source)
     if node.target in roles.MEANS and len(shape) == 4:
         return sorted(roles.reduced_axes(node)) == [2, 3]
     if node.target is ATEN.reshape.default and len(shape) == 4:

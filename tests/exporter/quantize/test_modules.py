@@ -17,7 +17,7 @@ from exporter.graph.read import read
 from exporter.inputs import InputSpec
 from exporter.onnx_export import to_onnx
 from exporter.quantize.edit import ATEN, calls
-from exporter.quantize.quantize import folded, prepare_module
+from exporter.quantize.quantize import Calibration, folded, prepare_module
 from exporter.tflite import lower
 
 SPEC = InputSpec((1, 3, 11, 14), "uint8", (0.5,), (0.25,))
@@ -224,3 +224,30 @@ def test_a_divisor_with_sizes_rounded_up_is_refused():
     layer = nn.AvgPool2d(3, 2, ceil_mode=True, divisor_override=5)
     with pytest.raises(UnsupportedError, match="rounds sizes up and has a divisor of its own"):
         prepare_module(behind(layer), SPEC, [FRAMES])
+
+
+class Largest(nn.Module):
+    """The largest values of a convolution's outputs, and their positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.point = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, positions = self.point(torch.relu(self.conv(x))).mean((2, 3)).topk(2)
+        return values, positions
+
+
+def test_topk_behind_a_convolution(tmp_path):
+    torch.manual_seed(1)
+    calibration = Calibration(pair_channels=True)
+    made = networks.make(
+        Largest().eval(), tmp_path, spec=SPEC, samples=FRAMES, calibration=calibration
+    )
+    frames = FRAMES[:12].numpy()
+    values, positions = networks.run_tflite_all(made.tflite, frames)
+    onnx_values, onnx_positions = networks.run_onnx_all(made.onnx, frames)
+    np.testing.assert_array_equal(values, (onnx_values.astype(int) - 128).astype(np.int8))
+    np.testing.assert_array_equal(positions, onnx_positions)
+    reference = integer.run(made.graph, [frames])
+    np.testing.assert_array_equal(values, reference[made.graph.outputs[0]])

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from exporter.errors import UnsupportedError
-from exporter.quantize.quantize import prepare_module
+from exporter.quantize.quantize import Calibration, prepare_module
 
 
 class CumulativeSum(nn.Module):
@@ -56,6 +56,29 @@ class Branching(nn.Module):
         return self.conv(x) if float(x.sum()) > 0 else x
 
 
+class Tokens(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.conv, self.layer = nn.Conv2d(3, 4, 1), layer
+
+    def forward(self, x):
+        return self.layer(self.conv(x).flatten(2).transpose(1, 2))[0]
+
+
+class Recurrent(Tokens):
+    def __init__(self):
+        super().__init__(nn.LSTM(4, 2, batch_first=True))
+
+
+class Sorted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return self.conv(x).sort(1)[0]
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -70,3 +93,12 @@ def test_what_has_no_int8_form_is_refused_by_name(module, words):
     with pytest.raises(UnsupportedError, match=words) as caught:
         prepare_module(module().eval(), networks.SPEC, [networks.frames(4)])
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(("module", "words"), [(Recurrent, "no int8 form"), (Sorted, "'sort'")])
+@pytest.mark.parametrize("steps", [{"pair_channels": True}, {"equalize": True}])
+def test_several_results_of_one_operator_are_refused_by_name_too(module, words, steps):
+    with pytest.raises(UnsupportedError, match=words):
+        prepare_module(
+            module().eval(), networks.SPEC, [networks.frames(4)], calibration=Calibration(**steps)
+        )
