@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 
+from exporter.errors import UnsupportedError
+
 ATEN = torch.ops.aten
 BATCH = 1009
 """The batch with which shapes are propagated: a prime that no other size of a network has, so that
@@ -136,12 +138,42 @@ def propagate_shapes(graph_module: GraphModule, sample_shape: Sequence[int]) -> 
     Args:
         graph_module: takes float32 [N, *sample_shape].
         sample_shape: of one sample.
+
+    Raises:
+        UnsupportedError: a node whose value has no shape that is known without its input's values.
     """
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.fx.passes.fake_tensor_prop import FakeTensorProp
+
+    class Propagation(FakeTensorProp):
+        def run_node(self, n: Node) -> Any:
+            try:
+                return super().run_node(n)
+            except (RuntimeError, ValueError) as error:
+                raise _without_shape(n, error) from error
 
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with torch.no_grad(), mode:
         example = torch.empty((BATCH, *sample_shape))
     with torch.no_grad():
-        FakeTensorProp(graph_module, mode).propagate_dont_convert_inputs(example)
+        Propagation(graph_module, mode).propagate_dont_convert_inputs(example)
+
+
+def _without_shape(node: Node, error: Exception) -> UnsupportedError:
+    """The refusal of a node whose value's shape cannot be told."""
+    from torch._subclasses.fake_tensor import (
+        DataDependentOutputException,
+        DynamicOutputShapeException,
+    )
+
+    operator = str(node.target).removeprefix("aten.").split(".", maxsplit=1)[0]
+    if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
+        reason = "the shape of its result depends on values"
+        remedy = "compute it outside of the model, or with a mask of a fixed shape"
+    else:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        remedy = (
+            "use reshape, with the batch in the first axis; in place of nn.MultiheadAttention, "
+            "nn.functional.scaled_dot_product_attention"
+        )
+    return UnsupportedError(node.name, operator, reason, remedy)

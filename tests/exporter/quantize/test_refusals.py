@@ -79,6 +79,24 @@ class Sorted(nn.Module):
         return self.conv(x).sort(1)[0]
 
 
+class Attention(Tokens):
+    def __init__(self):
+        super().__init__(nn.MultiheadAttention(4, 2, batch_first=True))
+
+    def forward(self, x):
+        tokens = self.conv(x).flatten(2).transpose(1, 2)
+        return self.layer(tokens, tokens, tokens)[0]
+
+
+class Positions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return torch.nonzero(self.conv(x))
+
+
 @pytest.mark.parametrize(
     ("module", "words"),
     [
@@ -87,6 +105,8 @@ class Sorted(nn.Module):
         (Branching, "free of branches"),
         (Causal, "masked"),
         (OverTheBatch, "over the batch"),
+        (Attention, r"view 'view\w*' cannot be exported: Cannot view a tensor"),
+        (Positions, "nonzero 'nonzero' cannot be exported: the shape of its result"),
     ],
 )
 def test_what_has_no_int8_form_is_refused_by_name(module, words):
