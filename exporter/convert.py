@@ -92,7 +92,7 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
 
     Raises:
         ModelError: the source is damaged, contradicts itself, or has open shapes; or the target
-            has another suffix.
+            has another suffix, or is the source.
         UnsupportedError: an operator, or a quantization, that has no form in the target.
         CanonicalError: quantization that no rewrite here brings to the canonical form.
     """
@@ -103,6 +103,7 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
             found=target.suffix or "no suffix",
             remedy="name the output MODEL.tflite, MODEL.onnx or MODEL.ort",
         )
+    _check_apart(source, target)
     proto, model = open_onnx(source)
     changes = Changes(requantize=wishes.requantize)
     for name in early_axes(proto):
@@ -139,6 +140,17 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
         notes=(*notes, *more),
         beside=_beside(target),
     )
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    for written in (target, *map(Path, _beside(target))):
+        if source.exists() and written.exists() and written.samefile(source):
+            raise ModelError(
+                f"{written} is the source, which a conversion leaves as it is",
+                expected="an output that is another file",
+                found=f"the same file as {source}",
+                remedy="name another output with -o",
+            )
 
 
 def _beside(target: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from onnx_models import GROWING, growing, model, save, small, value, weights
 
 from exporter.convert import Wishes, convert
 from exporter.errors import EdgewrightError, ModelError, UnsupportedError
+from exporter.ort.mobile import config_path
 
 QUICK = Wishes(samples=0)
 
@@ -320,3 +321,26 @@ def test_every_damaged_file_is_converted_or_refused(tmp_path, data):
         ["in.onnx"],
         ["in.onnx", "out.tflite"],
     )
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".ort"])
+@pytest.mark.parametrize("link", ["none", "symlink", "hard link"])
+def test_the_source_is_never_written_over(tmp_path, suffix, link):
+    source = target = tmp_path / f"model{suffix}"
+    save(small(), source)
+    before = source.read_bytes()
+    if link != "none":
+        target = tmp_path / f"link{suffix}"
+        target.symlink_to(source) if link == "symlink" else target.hardlink_to(source)
+    with pytest.raises(ModelError, match="is the source"):
+        convert(source, target, QUICK)
+    assert source.read_bytes() == before
+
+
+def test_nor_by_what_lies_beside_the_target(tmp_path):
+    source = config_path(tmp_path / "model.ort")
+    save(small(), source)
+    before = source.read_bytes()
+    with pytest.raises(ModelError, match="is the source"):
+        convert(source, tmp_path / "model.ort", QUICK)
+    assert source.read_bytes() == before
