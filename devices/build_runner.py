@@ -20,6 +20,7 @@ import runtimes
 from devices.bundle import LITERT, MANIFEST, ORT, PROGRAM, TFLITE, Bundle, load_bundle
 from devices.errors import DeviceError, MissingToolError
 from devices.process import run_process
+from runtimes.errors import EdgewrightError
 from runtimes.report import SCHEMA_VERSION
 
 SOURCES = Path(runtimes.__file__).parent / "native"
@@ -96,12 +97,15 @@ def build_runner(name: str, out: Path, *, wheels: Sequence[Path] = ()) -> Bundle
         wheels: the interpreters' wheels, where they are here already; pip brings the others.
 
     Raises:
+        EdgewrightError: there is no such target.
         MissingToolError: there is no compiler for the target.
         DeviceError: it does not compile, or a wheel cannot be had.
     """
     target = TARGETS.get(name)
     if target is None:
-        raise DeviceError(f"there is no target '{name}'", expected=" or ".join(TARGETS), found=name)
+        raise EdgewrightError(
+            f"there is no target '{name}'", expected=" or ".join(TARGETS), found=name
+        )
     compiler = _compiler(target)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".edgewright-runner-", dir=out.parent) as scratch:

@@ -23,7 +23,7 @@ from devices.native import NativeRunner
 from devices.session import Feeding, Session
 from exporter.cli import app
 from exporter.pack import pack
-from runtimes.errors import MissingRuntimeError, ModelError
+from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError
 from runtimes.values import sha256_of
 
 NCHW = Feeding(input_layouts=("NCHW",), output_layouts=("NCHW",))
@@ -246,8 +246,9 @@ def test_a_bundle_of_another_version_is_refused(tmp_path):
 
 
 def test_a_target_that_is_none(tmp_path):
-    with pytest.raises(DeviceError, match="no target 'mips'") as caught:
+    with pytest.raises(EdgewrightError, match="no target 'mips'") as caught:
         build_runner("mips", tmp_path / "out")
+    assert caught.value.exit_code == 2
     assert "aarch64" in caught.value.expected
 
 
