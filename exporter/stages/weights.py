@@ -80,8 +80,10 @@ def _reason(error: Exception) -> str:
     unknown = re.search(r"Unsupported global: GLOBAL (\S+)", text)
     if unknown is not None:
         return f"an object of {unknown[1]}, perhaps the whole model: loading it would run code"
-    line = text.splitlines()[0][:200] if text else "the file ends early"
-    return f"{type(error).__name__}: {line}"
+    line = text.splitlines()[0] if text else "the file ends early"
+    # What follows the first sentence of torch's refusal is how to load the file all the same.
+    sentence = line.split(". ", maxsplit=1)[0].removesuffix(".")[:200]
+    return f"{type(error).__name__}: {sentence}"
 
 
 def _no_state(path: Path, state: Any) -> RecipeError:

@@ -54,6 +54,13 @@ def test_a_whole_module_is_refused(tmp_path):
     assert "state dict" in caught.value.expected
 
 
+def test_no_advice_to_run_code_is_given(tmp_path):
+    (tmp_path / "fit.py").write_text("import torch\n")
+    with pytest.raises(RecipeError, match="cannot be read") as caught:
+        load_tensors(tmp_path / "fit.py")
+    assert caught.value.found == "UnpicklingError: Weights only load failed"
+
+
 def test_a_list_is_no_state_dict(tmp_path):
     torch.save([1, 2], tmp_path / "w.pt")
     with pytest.raises(RecipeError, match="no state dict"):
