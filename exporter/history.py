@@ -117,7 +117,7 @@ class History:
         if not self.path.is_file():
             raise BuildError(
                 f"there is no history at {self.path}",
-                expected=f"a {HISTORY} beside the build directories",
+                expected=f"an {HISTORY} beside the build directories",
                 found="no such file",
                 remedy="`edgewright run` writes it; or name the directory that holds it",
             )

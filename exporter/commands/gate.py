@@ -158,8 +158,14 @@ def history(
     from exporter.history import open_history, render, to_json
     from exporter.terminal import console
 
-    releases = open_history(file).releases(name=name, last=last)
-    print(to_json(releases)) if json else console().print(render(releases))
+    opened = open_history(file)
+    releases = opened.releases(name=name, last=last)
+    if json:
+        print(to_json(releases))
+    elif releases:
+        console().print(render(releases))
+    else:
+        print(f"{opened.path} holds no builds{f' of the name {name}' if name else ''}")
     if html is not None:
         from exporter.report.page import environment
 

@@ -52,8 +52,8 @@ def _run(context: Context) -> Any:
             f"'{context.recipe.model.factory}' fails on an image of the recipe's shape",
             expected=f"{channels} channels, which the first layer '{name}' takes" if first else "",
             found=f"{'x'.join(map(str, shape))}; {type(layer).__name__} '{name}': {_line(error)}",
-            remedy="change the shape ([input] shape or --input, 1 x channels x height x width), or "
-            "what the callable makes",
+            remedy="change the shape ([input] shape, 1 x channels x height x width), or what the "
+            "callable makes",
         ) from error
 
 

@@ -85,7 +85,7 @@ def test_the_number_of_channels_is_the_first_layers(context):
     arguments = ('weights = "net.pt"', 'weights = "net.pt"\narguments = { channels = 3 }')
     with pytest.raises(RecipeError, match=r"3 channels(.|\n)*1x1x8x8; Conv2d '0'") as caught:
         check_network(context(*arguments))
-    assert "--input" in caught.value.remedy
+    assert "change the shape ([input] shape, 1 x" in caught.value.remedy
 
 
 def test_another_size_is_named_with_the_layer_that_it_does_not_fit(context):

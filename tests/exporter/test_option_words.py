@@ -37,6 +37,7 @@ FAULTS = {
     ),
     "a name": ({"--name": "a/b"}, "--name: "),
     "data of another size": ({"--input": "1x1x8x8"}, "the data does not fit --input"),
+    "channels": ({"--input": "1x3x16x16"}, "change the shape (--input, 1 x channels"),
     "no layer": ({"--int16-layers": "9"}, "--int16-layers names '9', which is no layer"),
 }
 KEY = re.compile(r"\[(?:model|input|data|quantize|output)\]|\boptions:|\w_(?:layers|samples)\b")

@@ -196,3 +196,10 @@ def test_nothing_measured_gives_no_picture_of_it(history, build, tmp_path):
     history.append(build)
     page = write_history(history.releases(), tmp_path / "h.html").read_text()
     assert page.count("<svg") == 1
+
+
+def test_a_name_without_builds_is_said_to_have_none(history, build):
+    history.append(build)
+    argv = [sys.executable, "-m", "exporter.cli", "history", history.path.parent, "--name", "zz"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{history.path} holds no builds of the name zz\n"
