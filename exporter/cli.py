@@ -26,7 +26,7 @@ from exporter.commands import (
     release,
     sensitivity,
 )
-from runtimes.errors import EdgewrightError
+from exporter.errors import INSTALL_EXPORT, EdgewrightError
 
 app = typer.Typer(
     name="edgewright",
@@ -89,8 +89,7 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except ModuleNotFoundError as error:
         print(
-            f"error: this command needs the package '{error.name}'\n"
-            "  to do:    pip install 'edgewright[export]'",
+            f"error: this command needs the package '{error.name}'\n  to do:    {INSTALL_EXPORT}",
             file=sys.stderr,
         )
         raise SystemExit(2) from None

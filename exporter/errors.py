@@ -15,6 +15,8 @@ EdgewrightError             exit code 2   (runtimes.errors)
 
 from __future__ import annotations
 
+from typing import Final
+
 from devices.errors import DeviceError
 from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError, PackageError
 
@@ -30,6 +32,9 @@ __all__ = [
     "UnsupportedError",
     "WeightError",
 ]
+
+INSTALL_EXPORT: Final = "in edgewright's clone: pip install -c constraints.txt '.[export]'"
+"""What brings the packages that a light install lacks."""
 
 
 class RecipeError(EdgewrightError):

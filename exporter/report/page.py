@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from exporter.build import REPORT, write_bytes
 from exporter.contents import LayerRow
-from exporter.errors import MissingRuntimeError
+from exporter.errors import INSTALL_EXPORT, MissingRuntimeError
 from exporter.gate.evidence import Evidence, file_name
 from exporter.gate.units import BYTES, MILLISECONDS, POINTS, RATIO, SHARE
 from exporter.gate.verdict import Verdict
@@ -82,7 +82,7 @@ def environment() -> Environment:
             "the report cannot be drawn",
             expected="matplotlib and jinja2",
             found=str(error),
-            remedy="pip install 'edgewright[export]'",
+            remedy=INSTALL_EXPORT,
         ) from None
     made = Environment(
         loader=PackageLoader("exporter.report"),

@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from exporter.errors import EmulationError
+from exporter.errors import INSTALL_EXPORT, EmulationError
 from exporter.verify.boards import Board
 
 SUITE: Final = "bookworm"
@@ -83,7 +83,7 @@ def runtimes_target() -> Target:
         raise EmulationError(
             "the interpreters to emulate are unknown",
             found=str(error),
-            remedy="pip install 'edgewright[export]'",
+            remedy=INSTALL_EXPORT,
         ) from None
     return Target(RUNTIMES, wanted)
 

@@ -50,3 +50,16 @@ def test_public_names():
         "load_baseline",
         "load_budget",
     ]
+
+
+def test_a_light_install_says_which_install_a_command_needs(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(24))
+    code = (
+        "import sys; sys.modules['onnx_ir'] = None; from exporter.cli import main; "
+        "sys.argv[1:] = ['inspect', 'model.tflite']; main()"
+    )
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this command needs the package 'onnx_ir'" in done.stderr
+    assert "in edgewright's clone: pip install -c constraints.txt '.[export]'" in done.stderr
