@@ -93,6 +93,20 @@ def main() -> None:
             file=sys.stderr,
         )
         raise SystemExit(2) from None
+    except OSError as error:
+        print(f"error: {_unusable(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _unusable(error: OSError) -> EdgewrightError:
+    """The error for a file or directory that cannot be read or written; no command expects it."""
+    path = error.filename2 or error.filename
+    return EdgewrightError(
+        "a file or directory cannot be used" if path is None else f"{path} cannot be used",
+        expected="files that can be read, and room to write beside them",
+        found=error.strerror or str(error),
+        remedy="name another path, or mend this one",
+    )
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -39,9 +39,16 @@ def new_keys(private: Path) -> Path:
     return public
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def _make_parent(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{path.parent} is a file") from None
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    try:
+        _make_parent(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -43,7 +43,7 @@ def test_a_folder_that_cannot_be_written_says_so(tmp_path):
 
 def test_a_key_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PackageError):
+    with pytest.raises(PackageError, match="cannot be written"):
         new_keys(tmp_path / "file" / "k")
 
 
