@@ -67,7 +67,17 @@ def print_certificate(certificate: Certificate) -> None:
     out.print(table)
     if certificate.cpus:
         _print_cpus(out, certificate.cpus)
-    out.print(f"verdict: {certificate.summary}")
+    out.print(f"verdict: {_verdict(certificate)}", soft_wrap=True)
+
+
+def _verdict(certificate: Certificate) -> str:
+    """In words; of what was asked for and did not run, nothing is said to be clean."""
+    missing = dict.fromkeys(row.cpu for row in certificate.cpus if row.not_run)
+    if not missing:
+        return certificate.summary
+    unverified = f"not verified on {', '.join(missing)}"
+    clean = certificate.verdict == "clean"
+    return unverified if clean else f"{certificate.summary}; {unverified}"
 
 
 def _print_cpus(out: Console, rows: Sequence[CpuComparison]) -> None:

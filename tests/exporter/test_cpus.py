@@ -346,6 +346,7 @@ def test_the_table_shows_figures_and_reasons(capsys):
     assert "5 of 80" in shown
     assert "abababababab" in shown
     assert "NOT RUN on cortex-a72: [qemu] is missing" in shown
+    assert "verdict: not verified on cortex-a72" in shown
 
 
 def test_a_certificate_of_before_can_be_read(tmp_path):
