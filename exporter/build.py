@@ -254,6 +254,11 @@ class Certificate(Frozen):
         return max(found + [row.max_lsb for row in self.cpus], default=0)
 
     @property
+    def holds(self) -> bool:
+        """Whether the verdict is good: outputs are equal, or within a bound where some differ."""
+        return self.verdict == "clean" or self.within_lsb is not None
+
+    @property
     def within(self) -> str:
         """How far the outputs are apart, in words, where that has a bound."""
         if self.activations == "int16":

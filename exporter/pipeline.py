@@ -13,6 +13,8 @@ from exporter.build import (
     GOLDEN,
     MANIFEST,
     REPORT,
+    Certificate,
+    load_json,
     save_json,
     sha256_of,
 )
@@ -52,10 +54,22 @@ class Stage:
 
 @dataclass(frozen=True)
 class Built:
-    """What a run leaves: the directory, and the budget's verdict if the recipe names a budget."""
+    """What a run leaves.
+
+    Attributes:
+        directory: the build directory.
+        certificate: what was proven of its files.
+        verdict: the budget's, if the recipe names a budget.
+    """
 
     directory: Path
+    certificate: Certificate
     verdict: Verdict | None
+
+    @property
+    def passed(self) -> bool:
+        """The budget's answer, which may allow files to differ; without one, the certificate's."""
+        return self.certificate.holds if self.verdict is None else self.verdict.passed
 
 
 def run_recipe(
@@ -118,7 +132,7 @@ def build(
     verdict = _judge(context, budget)
     _report(context, verdict)
     _remember(directory, verdict)
-    return Built(directory, verdict)
+    return Built(directory, load_json(directory / CERTIFICATE, Certificate), verdict)
 
 
 def _check_last_stage(context: Context, until: str | None) -> None:

@@ -24,11 +24,14 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_built(built: Built) -> None:
-    """The summary, the budget's verdict, and where the report lies."""
+    """The summary, the budget's and the certificate's verdict, and where the report lies."""
     out = console()
     out.print(summary_table(summary_rows(built.directory)))
     if built.verdict is not None:
         out.print(render(built.verdict))
+    certificate = built.certificate
+    how = "" if certificate.holds else f"; `edgewright verify {built.directory}` says where"
+    out.print(f"certificate: {certificate.summary}{how}", soft_wrap=True)
     out.print(f"report: {built.directory / REPORT}", soft_wrap=True)
 
 

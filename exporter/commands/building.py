@@ -39,7 +39,7 @@ def run(
     if built is None:  # it ended behind a stage, or helped to train while the main process goes on
         return
     print_built(built)
-    exit_on(built.verdict is None or built.verdict.passed)
+    exit_on(built.passed)
 
 
 def export(
@@ -95,3 +95,4 @@ def export(
         built = build(recipe, Path.cwd(), out, reporter=Bars(console()))
     if built is not None:
         print_built(built)
+        exit_on(built.passed)

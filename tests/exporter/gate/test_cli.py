@@ -7,8 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
-from exporter.gate import load_baseline
+from exporter import pipeline
+from exporter.build import CERTIFICATE, Certificate, load_json
+from exporter.cli import app
+from exporter.gate import check, load_baseline
 
 KEPT = '[limits."*.int8.tflite"]\nfile_bytes = 84216\n'
 BROKEN = '[limits."*.int8.tflite"]\nfile_bytes = 84215\n'
@@ -99,3 +103,26 @@ def test_growth_since_a_kept_baseline(build, edgewright, tmp_path):
     done = edgewright("check", build, "--budget", "growth.toml", "--baseline", "baseline.json")
     assert done.returncode == 0, done.stdout
     assert "max_growth of package_bytes" in done.stdout
+
+
+RUN = ("run", "recipe.toml")
+EXPORT = ("export", "m:f", "--input", "1x1x8x8", "--calibration", "m:d", "--out", "out")
+
+
+@pytest.mark.parametrize("words", [RUN, EXPORT])
+@pytest.mark.parametrize(
+    ("verdict", "budget", "code"),
+    [("clean", "", 0), ("differs", "", 1), ("differs", KEPT, 0), ("clean", BROKEN, 1)],
+)
+def test_what_is_built_is_judged_by_its_budget_or_its_certificate(
+    build, budget_of, monkeypatch, words, verdict, budget, code
+):
+    certificate = load_json(build / CERTIFICATE, Certificate)
+    certificate = certificate.model_copy(update={"verdict": verdict})
+    judged = check(build, budget_of(budget)) if budget else None
+    for name in ("build", "run_recipe"):
+        made = pipeline.Built(build, certificate, judged)
+        monkeypatch.setattr(pipeline, name, lambda *_args, made=made, **_options: made)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == code, done.output
+    assert f"certificate: {verdict}" in done.output
