@@ -366,7 +366,8 @@ class SmokeRow(Frozen):
     `differing` of `values` output values differ from the golden ones, by `max_lsb` steps of the
     output's scale at most; `limit_lsb` is what the certificate allows: 0 is bit for bit. `sha256`
     is the outputs'; `file_sha256` that of the model file that ran, "" where it was not told.
-    `error` says why the file did not run; the counts are 0 then.
+    `error` says why the file did not run; the counts are 0 then, as they are with `not_run`: why
+    it could not, where the device has no interpreter for it.
     """
 
     device: str
@@ -384,6 +385,7 @@ class SmokeRow(Frozen):
     error: str = ""
     notes: tuple[str, ...] = ()
     file_sha256: str = ""
+    not_run: str = ""
 
 
 class Smoke(Frozen):

@@ -165,6 +165,8 @@ def _print_operators(row: BenchRow) -> None:
 
 def smoke_line(row: SmokeRow) -> str:
     """One file's outcome in one line."""
+    if row.not_run:
+        return f"- {row.device}  {row.file}: not run: {row.not_run}"
     mark = "✓" if row.passed else "✗"
     if row.error and not row.values:
         return f"{mark} {row.device}  {row.file}: {row.error}"

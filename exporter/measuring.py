@@ -10,6 +10,7 @@ from pathlib import Path
 from devices.session import Benched, Session
 from devices.versus import Ratio, bench_in_turns
 from exporter.build import MANIFEST, Manifest, load_json
+from runtimes.errors import MissingRuntimeError
 
 Say = Callable[[str], None]
 
@@ -28,10 +29,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a plan."""
+    """What came of a plan; `not_run` names files that have no interpreter there, and why."""
 
     benched: tuple[Benched, ...]
     ratios: tuple[Ratio, ...] = ()
+    not_run: tuple[str, ...] = ()
 
 
 def models_of(path: Path) -> tuple[Path, ...]:
@@ -47,7 +49,13 @@ def models_of(path: Path) -> tuple[Path, ...]:
 
 
 def measure(session: Session, plan: Plan, say: Say = lambda _text: None) -> Measured:
-    """Carry a plan out on an open device; `say` is told what was measured."""
+    """Carry a plan out on an open device; `say` is told what was measured.
+
+    Raises:
+        MissingRuntimeError: the device has no interpreter for any of the files, or for one of two
+            that take turns.
+    """
+    not_run: tuple[str, ...] = ()
     if plan.vs is not None:
         versus = bench_in_turns(
             session,
@@ -61,17 +69,24 @@ def measure(session: Session, plan: Plan, say: Say = lambda _text: None) -> Meas
         benched, ratios = versus.benched, versus.ratios
         paths = (plan.vs, *plan.files)
     else:
-        benched, ratios, paths = (), (), plan.files
-        for path in paths:
+        benched, ratios, paths = (), (), ()
+        for path in plan.files:
             say(path.name)
-            benched += (session.bench(path, threads=plan.threads, seconds=plan.seconds),)
-            say(f"{path.name} {benched[-1].row.p50_ms:.3f} ms")
+            try:
+                measured = session.bench(path, threads=plan.threads, seconds=plan.seconds)
+            except MissingRuntimeError as error:
+                if not benched and path == plan.files[-1]:
+                    raise
+                not_run += (f"{path.name}: {error.problem}",)
+                continue
+            benched, paths = (*benched, measured), (*paths, path)
+            say(f"{path.name} {measured.row.p50_ms:.3f} ms")
     if plan.profile:
         benched = tuple(
             _profiled(session, path, one, plan.threads)
             for path, one in zip(paths, benched, strict=True)
         )
-    return Measured(benched, ratios)
+    return Measured(benched, ratios, not_run)
 
 
 def _profiled(session: Session, path: Path, benched: Benched, threads: int) -> Benched:

@@ -24,7 +24,7 @@ from exporter.build import (
     load_json,
 )
 from exporter.verify.parity import feeding_of
-from runtimes.errors import EdgewrightError
+from runtimes.errors import EdgewrightError, MissingRuntimeError
 from runtimes.report import SmokeReport
 
 NOT_DECISIVE = "builtin"  # of the certificate's row of TFLite's builtin kernels
@@ -35,7 +35,8 @@ def smoke_build(
 ) -> list[SmokeRow]:
     """Run every int8 file of a build, and every package, on an open device.
 
-    A file that the device cannot run is a row that did not pass; only a lost link ends the test.
+    A file that fails on the device is a row that did not pass, one that it has no interpreter for a
+    row that says so; only a lost link ends the test.
 
     Raises:
         BuildError: the directory is no build.
@@ -68,7 +69,8 @@ def _row(
         raise
     except EdgewrightError as error:
         text = f"{error.problem} ({error.found})" if error.found else error.problem
-        return SmokeRow(device=session.name, file=name, passed=False, error=text)
+        why = "not_run" if isinstance(error, MissingRuntimeError) else "error"
+        return SmokeRow(device=session.name, file=name, passed=False, **{why: text})
     limit_lsb = _limit_lsb(certificate, artifact, report)
     other = report.model_sha256 != artifact.sha256
     return SmokeRow(

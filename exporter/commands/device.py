@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from devices.session import Session
 
 Outcome = TypeVar("Outcome")
+NOT_RUN = 3
+"""The exit code where a device has no interpreter for some of the files."""
 
 On = Annotated[
     str, typer.Option("--device", help="a name, an address, several with commas between, or all")
@@ -59,7 +61,10 @@ def bench(
         print_bench(document)
     if json is not None and came:
         save_json(json, document)
-    _end(ended)
+    missing = [f"{name}: {text}" for name, outcome in came.items() for text in outcome.not_run]
+    for text in missing:
+        typer.echo(f"not run: {text}", err=True)
+    _end(ended, code=NOT_RUN if missing else 0)
 
 
 def smoke(
@@ -68,7 +73,7 @@ def smoke(
     devices: Configured = None,
     accept_new: AcceptNew = False,
 ) -> None:
-    """Run the golden inputs through the shipped files on devices; exit 1 on a mismatch."""
+    """Run golden inputs through the shipped files; exit 1 on a mismatch, 3 if some did not run."""
     from exporter.build import SMOKE, save_json
     from exporter.device_tables import print_smoke
     from exporter.smoke import smoke_build, smoke_document
@@ -85,9 +90,9 @@ def smoke(
     print_smoke(rows)
     if rows:
         save_json(directory / SMOKE, document)
-    _end(ended)
-    if not document.passed:
-        raise typer.Exit(1)
+    missing = [row for row in rows if row.not_run]
+    differs = any(not row.passed for row in rows if not row.not_run)
+    _end(ended, code=1 if differs or not rows else NOT_RUN if missing else 0)
 
 
 def _on(
@@ -110,12 +115,17 @@ def _on(
         return on_each(chosen, work, table.say)
 
 
-def _end(ended: list[Ended[Outcome]]) -> None:
-    """Tell what went wrong on each device, and exit with the worst code; return if all is well."""
+def _end(ended: list[Ended[Outcome]], code: int = 0) -> None:
+    """Tell what went wrong on each device, and exit with the worst code; return if all is well.
+
+    Args:
+        ended: what came of each device.
+        code: what to exit with where no device failed.
+    """
     from devices.fleet import exit_code
 
     for one in ended:
         if one.error is not None:
             typer.echo(f"error: {one.device.name}: {one.error}", err=True)
-    if exit_code(ended):
-        raise typer.Exit(exit_code(ended))
+    if exit_code(ended) or code:
+        raise typer.Exit(exit_code(ended) or code)

@@ -49,10 +49,10 @@ def _held(evidence: Evidence, artifact: Artifact, device: str, rows: tuple[Smoke
     trouble = _ran_another(evidence, row, artifact) or _failure(row)
     return line.model_copy(
         update={
-            "measured": "failed" if trouble else "passed",
+            "measured": "not run" if row.not_run else "failed" if trouble else "passed",
             "passed": not trouble,
             "reason": trouble,
-            "remedy": _how(evidence, row.device) if stale else _REMEDY if trouble else "",
+            "remedy": "" if not trouble else _remedy(evidence, row, stale=stale is not None),
             "source": "" if trouble else _source(row),
         }
     )
@@ -69,8 +69,8 @@ def _ran_another(evidence: Evidence, row: SmokeRow, artifact: Artifact) -> str:
 
 def _failure(row: SmokeRow) -> str:
     """What went wrong; "" where the row passed."""
-    if row.error:
-        return f"{row.file} on {row.device}: {row.error}"
+    if row.error or row.not_run:
+        return f"{row.file} on {row.device}: {row.error or f'not run: {row.not_run}'}"
     if row.passed:
         return ""
     return (
@@ -94,6 +94,12 @@ def _moment(text: str) -> datetime:
     """A time of a document; without a zone it is UTC, as documents are written."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _remedy(evidence: Evidence, row: SmokeRow, *, stale: bool) -> str:
+    if stale:
+        return _how(evidence, row.device)
+    return f"install it there, then {_how(evidence, row.device)}" if row.not_run else _REMEDY
 
 
 def _source(row: SmokeRow) -> str:

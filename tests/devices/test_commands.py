@@ -158,6 +158,43 @@ def test_a_damaged_package_is_one_line_that_did_not_pass(run, build):
     assert not load_json(build / SMOKE, Smoke).rows[-1].passed
 
 
+@pytest.fixture
+def without_onnxruntime(tmp_path):
+    """A device on this machine that has no ONNX Runtime."""
+    (tmp_path / "blocked").mkdir()
+    (tmp_path / "blocked" / "onnxruntime.py").write_text("raise ImportError('it is not here')")
+    launcher = tmp_path / "python"
+    launcher.write_text(
+        f'#!/bin/sh\nPYTHONPATH={tmp_path / "blocked"} exec {sys.executable} "$@"\n'
+    )
+    launcher.chmod(0o755)
+    write_devices(tmp_path, bare={"address": "local", "python": str(launcher)})
+    return "bare"
+
+
+def test_what_a_device_has_no_interpreter_for_is_not_run(run, build, without_onnxruntime):
+    found = run("smoke", build, "--device", without_onnxruntime, code=3)
+    assert [line[0] for line in found.stdout.splitlines()] == ["✓", "✓", "-", "-"]
+    assert found.stdout.count("not run: no interpreter for .onnx and .ort files") == 2
+    rows = load_json(build / SMOKE, Smoke).rows
+    assert [row.passed for row in rows] == [True, True, False, False]
+    assert not any(row.error for row in rows)
+
+
+def test_a_mismatch_counts_more_than_what_was_not_run(run, build, models, without_onnxruntime):
+    (build / GOLDEN).write_bytes(models.wrong_golden.read_bytes())
+    run("smoke", build, "--device", without_onnxruntime, code=1)
+
+
+def test_the_other_files_are_measured(run, build, tmp_path, without_onnxruntime):
+    words = ("--device", without_onnxruntime, "--seconds", "0.01")
+    found = run("bench", *map(build.joinpath, reversed(NAMES)), *words, "--json", BENCH, code=3)
+    assert [row.artifact for row in load_json(tmp_path / BENCH, Bench).rows] == [NAMES[0]]
+    assert f"not run: bare: {NAMES[1]}: no interpreter" in found.stderr
+    found = run("bench", build / NAMES[1], *words, code=2)
+    assert "pip install onnxruntime" in found.stderr
+
+
 def write_devices(tmp_path, **tables):
     lines = []
     for name, table in tables.items():

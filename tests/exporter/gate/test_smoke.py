@@ -63,6 +63,14 @@ def test_a_smoke_test_that_failed_fails(edit, lines_of, changes, reason):
     assert line.reason.startswith(reason)
 
 
+def test_a_file_that_was_not_run_fails_and_says_what_to_do(edit, lines_of):
+    edit(passed=False, not_run="no interpreter for .tflite files")
+    (line,) = lines_of('"passed"')
+    assert (line.passed, line.measured) == (False, "not run")
+    assert line.reason == "digits.int8.tflite on local: not run: no interpreter for .tflite files"
+    assert line.remedy.startswith("install it there, then run `edgewright smoke")
+
+
 def test_a_package_that_failed_fails(build, builds, lines_of):
     def change(document):
         document["rows"][1].update(passed=False, differing=1, max_lsb=1)
