@@ -48,7 +48,6 @@ def cut(lowering: Lowering, operator: Operator) -> None:
         steps[axis % rank] = step
     image = lowering.is_image(source)
     begin, stop, step_by = (shape_of(values, image=image) for values in (starts, ends, steps))
-    version = 2 if source.dtype == np.int8 else 1
     name = operator.name
     if all(step == 1 for step in step_by):
         size_of = [last - first for first, last in zip(begin, stop, strict=True)]
@@ -56,9 +55,7 @@ def cut(lowering: Lowering, operator: Operator) -> None:
             lowering.integers(f"{name}_begin", begin),
             lowering.integers(f"{name}_size", lowering.sizes(size_of)),
         ]
-        lowering.writer.operator(
-            "SLICE", [lowering.index(source), *inputs], [lowering.index(result)], version=version
-        )
+        _slice(lowering, source, result, inputs)
         return
     limits = [("begin", begin), ("end", stop), ("strides", step_by)]
     inputs = [lowering.integers(f"{name}_{key}", values) for key, values in limits]
@@ -66,10 +63,19 @@ def cut(lowering: Lowering, operator: Operator) -> None:
         "STRIDED_SLICE",
         [lowering.index(source), *inputs],
         [lowering.index(result)],
-        version=version,
+        version=2 if source.dtype == np.int8 else 1,
         beginMask=int(lowering.open_batch),
         endMask=int(lowering.open_batch),
     )
+
+
+def _slice(lowering: Lowering, source: Tensor, result: Tensor, limits: list[int]) -> None:
+    """One SLICE; its kernel holds a result of another batch for a mistake unless told of it."""
+    index = lowering.index(result)
+    version = 2 if source.dtype == np.int8 else 1
+    lowering.writer.operator("SLICE", [lowering.index(source), *limits], [index], version=version)
+    if lowering.open_batch:
+        lowering.writer.leave_batch_open(index)
 
 
 def _optional(lowering: Lowering, operator: Operator, index: int, default: list[int]) -> list[int]:
@@ -96,12 +102,7 @@ def split(lowering: Lowering, operator: Operator) -> None:
             lowering.integers(f"{name}_begin", shape_of(begin, image=image)),
             lowering.integers(f"{name}_size", lowering.sizes(shape_of(part.shape, image=image))),
         ]
-        lowering.writer.operator(
-            "SLICE",
-            [lowering.index(source), *inputs],
-            [lowering.index(part)],
-            version=2 if source.dtype == np.int8 else 1,
-        )
+        _slice(lowering, source, part, inputs)
         start += part.shape[axis]
 
 

@@ -108,6 +108,29 @@ def test_cut_into_parts(source, count, data, seed):
     single.assert_real(case, sample)
 
 
+def sliced(net, x, step=1):
+    return [net.node("Slice", [x, *map(net.integers, ([1], [4], [1], [step]))])] * 2
+
+
+CUTS = {
+    "slice": sliced,
+    "slice with steps": lambda net, x: sliced(net, x, step=2),
+    "split": lambda net, x: net.node("Split", [x, net.integers([3, 1])], outputs=2, axis=1),
+}
+
+
+@pytest.mark.parametrize("cut", CUTS.values(), ids=CUTS.keys())
+def test_a_cut_between_operators_takes_any_batch(cut):
+    source = Value((1, 4, 6, 5), 0.05)
+
+    def body(net, x):
+        parts = [net.requantize(part, source) for part in cut(net, x)]
+        return net.node("Concat", parts[::-1], axis=1)
+
+    case = Case.of(body, source, source)
+    single.assert_exact(case, source.sample(0, 3), left=None)
+
+
 @given(source=values(), data=st.data(), seed=single.seeds)
 @single.DRAWN
 def test_constant_positions(source, data, seed):
