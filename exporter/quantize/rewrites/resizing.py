@@ -40,9 +40,12 @@ def _upsample(graph_module: GraphModule, node: Node) -> int:
 
 
 def _factor(have: int, want: int) -> float:
-    """A float32 factor whose product with `have`, rounded down, is `want`."""
+    """A float32 factor whose product with `have`, rounded down, is `want`.
+
+    Exactly, as onnx's shape inference takes the product, and in float32, as ONNX Runtime does.
+    """
     factor = np.float32(want) / np.float32(have)
-    if int(factor * np.float32(have)) < want:
+    while int(float(factor) * have) < want:
         factor = np.nextafter(factor, np.float32(np.inf))
     return float(factor)
 

@@ -80,6 +80,8 @@ LAYERS = {
     "channel shuffle": nn.ChannelShuffle(4),
     "adaptive": nn.AdaptiveAvgPool2d((3, 4)),
     "adaptive, windows that overlap, repeated rows": nn.AdaptiveAvgPool2d((18, 11)),
+    "resized to a size": nn.Upsample((13, 17), mode="bilinear"),
+    "resized to a size, nearest": nn.Upsample((13, 17)),
     "adaptive from one pixel": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(7)),
 }
 
