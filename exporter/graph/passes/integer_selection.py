@@ -80,7 +80,7 @@ def _pads_constants(node: ir.Node) -> bool:
 def _wrap(graph: ir.Graph, node: ir.Node, parameters: Parameters) -> None:
     for index in data_inputs(node):
         value = node.inputs[index]
-        name = f"{value.name}_for_{node.outputs[0].name}"
+        name = f"{value.name}_for_{node.outputs[0].name}_{index}"
         node.replace_input_with(index, qdq.dequantize(graph, node, value, parameters, name))
     for index in _CONSTANTS.get(node.op_type, ()):
         _as_real(graph, node, index, parameters)

@@ -76,6 +76,6 @@ def _is_computed(value: ir.Value) -> bool:
 
 def _insert(graph: ir.Graph, node: ir.Node, index: int, wanted: Parameters) -> None:
     value = node.inputs[index]
-    name = f"{value.name}_for_{node.outputs[0].name}"
+    name = f"{value.name}_for_{node.outputs[0].name}_{index}"
     integers = qdq.quantize(graph, node, value, wanted, f"{name}_int8")
     node.replace_input_with(index, qdq.dequantize(graph, node, integers, wanted, name))

@@ -34,7 +34,7 @@ def shared_scales(model: ir.Model, changes: Changes) -> bool:
             source = source_quantization(value)
             if value is None or source is None or source.same_as(target):
                 continue
-            name = f"{value.name}_for_{node.outputs[0].name}"
+            name = f"{value.name}_for_{node.outputs[0].name}_{index}"
             integers = qdq.quantize(graph, node, value, target, f"{name}_int8")
             node.replace_input_with(index, qdq.dequantize(graph, node, integers, target, name))
             changes.note("inputs of what only selects take its scale", node.name)

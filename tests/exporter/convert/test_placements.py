@@ -153,6 +153,22 @@ def test_concat_of_other_scales(tmp_path):
     assert left_in_float(conversion) == set()
 
 
+@pytest.mark.parametrize("read", ["a quantized value", "a computed value", "integers"])
+def test_concat_of_a_value_with_itself(tmp_path, read):
+    graph = Qdq()
+    x = graph.quantize("x", 0.02, name="q")
+    if read == "integers":
+        graph.node("Concat", ["q_i", "q_i"], "joined", axis=1)
+        graph.node("DequantizeLinear", ["joined", "q_scale", "q_point"], "y")
+    else:
+        c = convolution(graph, x)
+        part = graph.quantize(c, 0.03) if read == "a quantized value" else c
+        graph.quantize(graph.node("Concat", [part, part], "joined", axis=1), 0.029, 2, name="y")
+    conversion = run(graph, tmp_path, [value("y", None)])
+    agree(conversion, 1)
+    assert left_in_float(conversion) == set()
+
+
 @pytest.mark.parametrize(("scale", "point"), [(1 / 256, -128), (1 / 255, -128), (0.01, 3)])
 @pytest.mark.parametrize("kind", ["Sigmoid", "Tanh", "Softmax"])
 def test_bounded_functions_of_any_scale(tmp_path, kind, scale, point):
