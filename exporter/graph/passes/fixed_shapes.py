@@ -129,6 +129,8 @@ def inferred_shapes(model: ir.Model, *, strict: bool = False) -> bool:
         for value in node.outputs:
             if value not in keep:
                 value.shape = None
+    for value in model.graph.initializers.values():
+        _believe_constant(value)
     carries = _carries_little(model)
     try:
         proto = _c_api_utils.call_onnx_api(
@@ -149,6 +151,12 @@ def inferred_shapes(model: ir.Model, *, strict: bool = False) -> bool:
             if value.name in found:
                 _take(value, found[value.name])
     return True
+
+
+def _believe_constant(value: ir.Value) -> None:
+    """A constant has its own type, whatever the file says beside it: some tools leave it behind."""
+    if value.const_value is not None:
+        value.dtype, value.shape = value.const_value.dtype, ir.Shape(value.const_value.shape)
 
 
 def _carries_little(model: ir.Model) -> bool:

@@ -250,6 +250,20 @@ def test_half_precision(tmp_path):
     assert conversion.requantized == ()
 
 
+def test_constants_beside_which_another_type_stands(tmp_path):
+    """As onnxruntime.transformers' float16 leaves what a Resize reads: its scales stay float32."""
+    nodes = [
+        helper.make_node("Resize", ["x", "", "s"], ["c"], "resize", mode="nearest"),
+        helper.make_node("Relu", ["c"], ["y"], "relu"),
+    ]
+    constants = {"s": np.float32([1, 1, 2, 2])}
+    made = model(nodes, [value("x", [1, 3, 8, 8])], [value("y", None)], constants)
+    made = in_precision(made, TensorProto.FLOAT16)
+    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(constants["s"], "s"))
+    made.graph.value_info.append(value("s", [4], TensorProto.FLOAT16))
+    close(made, tmp_path, relative=3e-3)
+
+
 def test_double_precision_is_rounded_and_told(tmp_path):
     """ONNX Runtime has no double Conv, so the source itself cannot be compared with."""
     source = save(in_precision(small(), TensorProto.DOUBLE), tmp_path / "in.onnx")
