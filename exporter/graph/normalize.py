@@ -60,6 +60,7 @@ def normalize(
     """
     with refusing("the rewriting of its graph", path):
         common.InlinePass()(model)
+        _name_nodes(model)
         common.RemoveInitializersFromInputsPass()(model)
         fixed_inputs(model, shapes, changes)
         clean(model)

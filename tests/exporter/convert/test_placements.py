@@ -473,6 +473,17 @@ def test_node_names_of_a_nameless_model(tmp_path):
     agree(run(graph, tmp_path, [value("y", None)]), 1)
 
 
+def test_a_refusal_names_a_nameless_node_by_its_result(tmp_path):
+    graph = Qdq()
+    w = graph.integers("w", random_integers(4, 3, 3, 3, dtype=np.uint8, low=0), 0.003, 7)
+    c = graph.node("Conv", [graph.quantize("x", 0.02), w], "c", pads=[1, 1, 1, 1])
+    graph.quantize(c, 0.03, name="y")
+    for node in graph.nodes:
+        node.name = ""
+    with pytest.raises(UnsupportedError, match="Conv 'c/Conv'"):
+        run(graph, tmp_path, [value("y", None)])
+
+
 @pytest.mark.parametrize("opset", [13, 19, 21, 22])
 def test_opsets_of_qdq(tmp_path, opset):
     graph = Qdq()
