@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 SHOWN = 12
 ROUNDED_APART = (
-    "--requantize moves scales of sums, products and means to where both runtimes round alike"
+    "--requantize moves scales of sums, products, means and bilinear resizes "
+    "to where both runtimes round alike"
 )
 
 
@@ -130,7 +131,8 @@ def _print_floats(out: Console, conversion: Conversion) -> None:
     designed = sorted({entry.operator for entry in conversion.in_float if entry.by_design})
     if designed:
         count = len(conversion.in_float) - len(left)
-        _line(out, f"float    {count} x {', '.join(designed)}: both runtimes compute them alike so")
+        kinds = ", ".join(designed)
+        _line(out, f"float    {count} x {kinds}: both runtimes compute them alike so, but for ties")
 
 
 def _print_saturating(out: Console, conversion: Conversion) -> None:

@@ -22,8 +22,6 @@ Scales only grow, by at most half a percent: a range that was covered stays cove
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import torch
@@ -31,11 +29,14 @@ from torch.fx import GraphModule, Node
 
 from exporter.graph.ties import (
     ADD_DENOMINATOR,
+    FINE_ENOUGH,
+    LARGEST_DENOMINATOR_OF_WEIGHTS,
     PRODUCT_DENOMINATORS,
     SMALLEST_NUMERATOR,
     TOLERANCE,
     next_odd,
     product_step,
+    resize_denominator,
 )
 from exporter.quantize import roles
 from exporter.quantize.edit import ATEN, argument, parameter_of, shape_of
@@ -43,9 +44,6 @@ from exporter.quantize.groups import Group, Plan
 from exporter.quantize.scheme import ACTIVATION_MAX, ACTIVATION_MIN
 
 LARGEST_DENOMINATOR = 1023
-FINE_ENOUGH = 200
-LARGEST_DENOMINATOR_OF_WEIGHTS = 4096
-"""Up to here a tie is 1e-4 steps away at least, and float32 errs by a tenth of that."""
 GROWTH = 0.005
 CANDIDATES = 64
 CHOICES = 3
@@ -266,21 +264,6 @@ def weight_denominator(node: Node) -> int:
         return math.lcm(*(r * c for r in range(1, rows + 1) for c in range(1, columns + 1)))
     source, result = shape_of(node.args[0]), shape_of(node)
     return resize_denominator(source[2:], result[2:], aligned=bool(argument(node, 2, False)))
-
-
-def resize_denominator(source: Sequence[int], result: Sequence[int], *, aligned: bool) -> int:
-    """The number of which every weight of a bilinear resize is a fraction.
-
-    Along an axis from `have` to `want` values, with p / q = have / want in lowest terms (corners
-    aligned: (have - 1) / (want - 1)), positions are multiples of 1 / q; where centres are half a
-    pixel off, of 1 / 2q unless p and q are odd.
-    """
-    denominator = 1
-    for have, want in zip(source, result, strict=True):
-        ratio = Fraction(have - 1, max(want - 1, 1)) if aligned else Fraction(have, want)
-        halves = not aligned and not (ratio.numerator % 2 and ratio.denominator % 2)
-        denominator *= ratio.denominator * (2 if halves else 1)
-    return denominator
 
 
 def _function(graph_module: GraphModule, plan: Plan, node: Node) -> None:

@@ -8,6 +8,7 @@ does while a network is quantized is done here to integers that have their scale
 - product: s_a * s_b / s_out = p / odd;
 - mean over n places, and sum (n = 1): s_in / (n * s_out) = 2^k / odd. Where padding is left out
   the places that count vary; 2^k has more factors of two than any of their numbers.
+- bilinear resize, whose weights are multiples of 1 / d: s_in / s_out = d * whole / odd.
 
 Scales grow, by two percent at the most, so that what a range covered stays covered; each once, in
 the graph's order. An addition with one input much finer than the result may need more: it is left.
@@ -36,13 +37,15 @@ from exporter.graph.qdq import (
 )
 from exporter.graph.ties import (
     ADD_DENOMINATOR,
+    FINE_ENOUGH,
+    LARGEST_DENOMINATOR_OF_WEIGHTS,
     SMALLEST_NUMERATOR,
     TOLERANCE,
     next_odd,
     product_step,
+    resize_denominator,
 )
 
-FINE_ENOUGH = 200
 MOST = 1.02
 """Scales that would grow more stay as they are."""
 _CLIPPING = {"Clip", "Relu"}
@@ -71,6 +74,8 @@ class _Settling:
                 self._product(node)
             elif node.op_type in _MEANS:
                 self._mean(node)
+            elif node.op_type == "Resize":
+                self._resize(node)
         return self.modified
 
     def _addition(self, node: ir.Node) -> None:
@@ -119,6 +124,15 @@ class _Settling:
             power *= 2
         odd = next_odd(places * power * ratio - TOLERANCE)
         if self._set(node, result, _step(source) * odd / (places * power)):
+            self.settled |= {source, result}
+
+    def _resize(self, node: ir.Node) -> None:
+        source, result, parts = _source(node, 0), _result(node), _parts(node)
+        if source is None or result is None or result in self.settled or parts is None:
+            return
+        ratio = _step(result) / _step(source)
+        parts *= math.ceil(FINE_ENOUGH / (parts * ratio))
+        if self._set(node, result, _step(source) * next_odd(parts * ratio - TOLERANCE) / parts):
             self.settled |= {source, result}
 
     def _set(self, node: ir.Node, quantize: ir.Node, scale: float) -> bool:
@@ -180,6 +194,22 @@ def _places(node: ir.Node) -> int | None:
         return 1
     before, after = _size(node.inputs[0]), _size(node.outputs[0])
     return before // after if before and after else None
+
+
+def _parts(node: ir.Node) -> int | None:
+    """Of what the weights of a bilinear resize are multiples, as parts of 1.
+
+    None where they are too fine, where sizes are open, and for any other resize.
+    """
+    mode, centres = (
+        node.attributes[name].value if name in node.attributes else None
+        for name in ("mode", "coordinate_transformation_mode")
+    )
+    if mode != "linear" or not _size(node.inputs[0]) or not _size(node.outputs[0]):
+        return None
+    have, want = ([int(size) for size in value.shape] for value in (node.inputs[0], *node.outputs))
+    parts = resize_denominator(have, want, aligned=centres == "align_corners")
+    return parts if parts <= LARGEST_DENOMINATOR_OF_WEIGHTS else None
 
 
 def _size(value: ir.Value | None) -> int | None:

@@ -10,11 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from single import Case, Value, function
 
-from exporter.quantize.exact import (
-    LARGEST_DENOMINATOR_OF_WEIGHTS,
-    interpolated_step,
-    resize_denominator,
-)
+from exporter.graph.ties import LARGEST_DENOMINATOR_OF_WEIGHTS, resize_denominator
+from exporter.quantize.exact import interpolated_step
 
 NEAREST = [
     ("asymmetric", "floor"),
