@@ -74,11 +74,11 @@ class Saturating(Frozen):
 
 
 class Interface(Frozen):
-    """An input or output of the written file."""
+    """An input or output of the written file; an open batch is None."""
 
     name: str
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
 
 
 class Difference(Frozen):

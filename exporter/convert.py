@@ -27,7 +27,7 @@ from exporter.conversion import (
     Source,
 )
 from exporter.errors import EdgewrightError, ModelError, UnsupportedError
-from exporter.graph import describe
+from exporter.graph import describe, dynamic_batch
 from exporter.graph.intake import AXIS_OPSET, early_axes, open_onnx, refusing
 from exporter.graph.mixed import FloatOperator, separate
 from exporter.graph.model import Graph
@@ -53,7 +53,8 @@ class Wishes:
     """What the user asks of a conversion.
 
     Attributes:
-        shapes: of inputs, by name; "" names a model's only input. An open batch becomes 1.
+        shapes: of inputs, by name; "" names a model's only input.
+        dynamic_batch: keep an open batch open, in place of 1.
         requantize: quantize anew what has no exact int8 form, or not one answer on every CPU.
         integer_only: refuse a quantized model of which operators compute in float.
         samples: how many random inputs to compare with; 0 compares nothing.
@@ -61,6 +62,7 @@ class Wishes:
     """
 
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    dynamic_batch: bool = False
     requantize: bool = False
     integer_only: bool = False
     samples: int = SAMPLES
@@ -108,13 +110,15 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
     changes = Changes(requantize=wishes.requantize)
     for name in early_axes(proto):
         changes.note(f"an axis, which opset {AXIS_OPSET} brought, is taken at its word", name)
-    normalize(model, source, wishes.shapes, changes)
+    shared = _rewritten(model, source, wishes, changes)
     with refusing("the reading of its quantization", source):
-        graph = read(with_shared_scales(model, changes))
+        graph = read(shared)
         lowered = _Lowered(model, graph, separate(graph))
     left = [operator for operator in lowered.in_float if not operator.by_design]
     if wishes.integer_only and left:
         _refuse_floats(left)
+    if wishes.dynamic_batch and target.suffix == ".tflite":
+        _check_open(graph)
     with tempfile.TemporaryDirectory(prefix="edgewright-") as name:
         forms, notes = _write(lowered, target, Path(name), source)
         found, samples, more = _compare(lowered.graph, proto, source, forms, wishes)
@@ -133,8 +137,8 @@ def convert(source: Path, target: Path, wishes: Wishes = DEFAULT) -> Conversion:
             for f in lowered.in_float
         ),
         saturating=_saturating(lowered),
-        inputs=_interface(graph, graph.inputs),
-        outputs=_interface(graph, graph.outputs),
+        inputs=_interface(graph, shared.graph.inputs),
+        outputs=_interface(graph, shared.graph.outputs),
         samples=samples,
         differences=tuple(found),
         notes=(*notes, *more),
@@ -151,6 +155,36 @@ def _check_apart(source: Path, target: Path) -> None:
                 found=f"the same file as {source}",
                 remedy="name another output with -o",
             )
+
+
+def _rewritten(model: ir.Model, source: Path, wishes: Wishes, changes: Changes) -> ir.Model:
+    """Bring a model to the form that is lowered, in place; the form for TFLite."""
+    if not wishes.dynamic_batch:
+        normalize(model, source, wishes.shapes, changes)
+        return with_shared_scales(model, changes)
+    with refusing("the reading of its inputs' shapes", source):
+        shapes, larger_shapes = dynamic_batch.shapes_of_two(model, wishes.shapes)
+    larger, unheard = model.clone(), Changes(requantize=wishes.requantize)
+    normalize(larger, source, larger_shapes, unheard)
+    normalize(model, source, shapes, changes)
+    shared = with_shared_scales(model, changes)
+    with refusing("the opening of its batch", source):
+        dynamic_batch.leave_open(shared, with_shared_scales(larger, unheard))
+        dynamic_batch.leave_open(model, larger)
+    return shared
+
+
+def _check_open(graph: Graph) -> None:
+    from exporter.tflite.context import OF_FIXED_BATCH, Lowering
+
+    if not Lowering(graph).open_batch:
+        kinds = sorted({o.kind for o in graph.operators if o.kind in OF_FIXED_BATCH})
+        raise ModelError(
+            "the .tflite cannot leave its batch open",
+            expected="the batch as the first axis of each value, and operators that take any",
+            found=", ".join(kinds) or "values that have the batch in another size",
+            remedy=f"write MODEL.onnx, or leave out {dynamic_batch.OPTION}",
+        )
 
 
 def _beside(target: Path) -> tuple[str, ...]:
@@ -309,9 +343,11 @@ def _saturating(lowered: _Lowered) -> tuple[Saturating, ...]:
     return tuple(found)
 
 
-def _interface(graph: Graph, names: list[str]) -> tuple[Interface, ...]:
-    tensors = [graph.tensors[name] for name in names]
-    return tuple(
-        Interface(name=tensor.name, dtype=tensor.dtype.name, shape=tensor.shape)
-        for tensor in tensors
-    )
+def _interface(graph: Graph, values: Sequence[ir.Value]) -> tuple[Interface, ...]:
+    found = []
+    for value in values:
+        tensor = graph.tensors[str(value.name)]
+        is_open = bool(value.shape) and not isinstance(value.shape[0], int)
+        shape = (None, *tensor.shape[1:]) if is_open else tensor.shape
+        found.append(Interface(name=tensor.name, dtype=tensor.dtype.name, shape=shape))
+    return tuple(found)

@@ -26,6 +26,10 @@ def convert(
         list[str] | None,
         typer.Option(help="NAME=1x3x224x224, or 1x3x224x224 for the only input; repeatable"),
     ] = None,
+    dynamic_batch: Annotated[
+        bool,
+        typer.Option("--dynamic-batch", help="keep an open batch open; else it becomes 1"),
+    ] = False,
     requantize: Annotated[
         bool,
         typer.Option(
@@ -51,6 +55,7 @@ def convert(
 
     wishes = Wishes(
         shapes=parse_shapes(input or []),
+        dynamic_batch=dynamic_batch,
         requantize=requantize,
         integer_only=integer_only,
         samples=samples,
