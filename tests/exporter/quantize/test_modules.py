@@ -82,6 +82,7 @@ LAYERS = {
     "adaptive, windows that overlap, repeated rows": nn.AdaptiveAvgPool2d((18, 11)),
     "resized to a size": nn.Upsample((13, 17), mode="bilinear"),
     "resized to a size, nearest": nn.Upsample((13, 17)),
+    "resized by a broken factor, nearest": nn.Upsample(scale_factor=1.6),
     "adaptive from one pixel": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d(7)),
 }
 
