@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import torch
 
 from exporter.fit_recipe import FitSection
 from exporter.gate.units import BYTES
 from exporter.progress import Advance
+from exporter.stages.collapse import Labelled, has_collapsed
 from exporter.train import Progress, evaluate
 from exporter.train.checkpoint import Tensors
 from exporter.train.log import Row, TrainingLog
@@ -18,8 +20,23 @@ if TYPE_CHECKING:
     from exporter.stages.context import Context
     from exporter.stages.fitting import Subject
 
-COLLAPSED: Final = 0.5
-"""Of the accuracy before: with less, something is wrong."""
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured behind an epoch; None where there is none.
+
+    Attributes:
+        accuracy: in [0, 1].
+        chance: the accuracy of naming one class every time; 0 with a score of the recipe's own.
+        coded: bytes of the package.
+    """
+
+    accuracy: float | None = None
+    chance: float = 0.0
+    coded: int | None = None
+
+
+NOTHING = Seen()
 
 
 class Watch:
@@ -40,12 +57,15 @@ class Watch:
         self._log: TrainingLog | None = None
         self._started = 0
         self._losses: list[float] = []
-        self._best = -1.0
+        self._best = self._highest = -1.0
+        self._growing = -1.0
         self._collapsed = self._restored = False
         self._seen = ""
         data = context.recipe.data
         self._measures = data.validation is not None or data.test is not None
-        self.best_path: Path = context.directory / "stages" / f"{subject.stage}.best.safetensors"
+        folder = context.directory / "stages"
+        self.best_path: Path = folder / f"{subject.stage}.best.safetensors"
+        self.growing_path: Path = folder / f"{subject.stage}.growing.safetensors"
 
     def on_step(self, progress: Progress) -> None:
         """Advance the bar, and log every so many steps."""
@@ -58,66 +78,85 @@ class Watch:
             self._write(progress)
 
     def on_epoch(self, progress: Progress) -> bool:
-        """Measure, log, keep the best weights; True where the stage has what it wants."""
+        """Measure, log, keep good weights; True where the stage has what it wants."""
         every = self._context.recipe.loop.evaluate_every
         last = progress.step == progress.steps
         due = last or (every and round(progress.epoch) % every == 0)
-        accuracy, coded = self._context.team.share(self._measure) if due else (None, None)
-        self._write(progress, accuracy, coded)
-        self._seen = self._found(accuracy, coded) or self._seen
+        seen = self._context.team.share(self._measure) if due else NOTHING
+        self._write(progress, seen)
+        self._seen = self._found(seen) or self._seen
         self._advance(0, self._note(progress.loss))
-        if accuracy is not None:
-            self._look_for_collapse(accuracy)
-            if self._subject.whole(progress.step, progress.steps):
-                self._keep_best(accuracy)
-        return bool(due) and self._subject.stops(accuracy, coded)
+        if seen.accuracy is not None:
+            self._look_for_collapse(seen.accuracy, seen.chance)
+            self._keep(seen.accuracy, whole=self._subject.whole(progress.step, progress.steps))
+        return bool(due) and self._subject.stops(seen.accuracy, seen.coded)
 
-    def _measure(self) -> tuple[float | None, int | None]:
-        """Accuracy in [0, 1] and coded bytes, each None where there is none."""
+    def _measure(self) -> Seen:
         context, subject = self._context, self._subject
-        accuracy = None
+        accuracy, chance = None, 0.0
         if self._measures:
             loader = context.loader("validation", shuffle=False)
             to_model = subject.to_model or context.spec.to_model
-            accuracy = evaluate(subject.module, loader, to_model, context.task.score)
+            if context.recipe.data.score is None:
+                score = Labelled(context.task.score)
+                accuracy = evaluate(subject.module, loader, to_model, score)
+                chance = score.chance
+            else:
+                accuracy = evaluate(subject.module, loader, to_model, context.task.score)
         coded = None if subject.compressor is None else round(subject.compressor.coded_bytes())
-        return accuracy, coded
+        return Seen(accuracy, chance, coded)
 
-    def _keep_best(self, accuracy: float) -> None:
-        if accuracy > self._best:
+    def _keep(self, accuracy: float, *, whole: bool) -> None:
+        """Save the best weights; while sparsity grows, the last ones that have not collapsed."""
+        self._highest = max(self._highest, accuracy)
+        if whole and not self._collapsed and self._context.team.main:
+            self._growing = -1.0
+            self.growing_path.unlink(missing_ok=True)
+        if whole and accuracy > self._best:
             self._best = accuracy
             self._context.save(self.best_path, self._subject.state())
+        elif not (whole or self._collapsed):
+            self._growing = self._sparsity()
+            self._context.save(self.growing_path, self._subject.state())
 
-    def _look_for_collapse(self, accuracy: float) -> None:
-        before = max(self._context.accuracy or 0.0, self._best)
-        if accuracy >= COLLAPSED * before or self._collapsed:
+    def _look_for_collapse(self, accuracy: float, chance: float) -> None:
+        before = max(self._context.accuracy or 0.0, self._highest)
+        if self._collapsed or not has_collapsed(accuracy, before, chance):
             return
         self._collapsed = True
         compressor = self._subject.compressor
         zeros = "" if compressor is None else f" at {compressor.sparsity():.1%} zeros"
         self._context.reporter.warn(
             f"{self._subject.stage}: accuracy fell from {before:.1%} to {accuracy:.1%}{zeros}; "
-            "try more epochs, a smaller lr, or less sparsity"
-            + (f"; the best weights so far are in {self.best_path}" if self._best > 0 else "")
+            f"try more epochs, a smaller lr, or less sparsity{self._kept()}"
         )
+
+    def _kept(self) -> str:
+        """Where good weights are, for the warning."""
+        if self._best > 0:
+            return f"; the best weights so far are in {self.best_path}"
+        if self._growing >= 0:
+            return f"; the last before, at {self._growing:.1%} zeros, are in {self.growing_path}"
+        return ""
+
+    def _sparsity(self) -> float:
+        compressor = self._subject.compressor
+        return 0.0 if compressor is None else compressor.sparsity()
 
     def _note(self, loss: float) -> str:
         return f"loss {loss:.3f}{self._seen}"
 
-    def _found(self, accuracy: float | None, coded: int | None) -> str:
+    def _found(self, seen: Seen) -> str:
         """What the bar shows behind the loss until it is measured again."""
         parts = []
-        if accuracy is not None:
-            parts.append(f"accuracy {accuracy:.2%}")
-        if self._subject.compressor is not None and (accuracy, coded) != (None, None):
-            parts.append(f"zeros {self._subject.compressor.sparsity():.1%}")
-        if coded is not None:
-            parts.append(BYTES.format(coded))
+        if seen.accuracy is not None:
+            parts.append(f"accuracy {seen.accuracy:.2%}")
+        if seen.coded is not None:
+            parts.append(f"zeros {self._sparsity():.1%}")
+            parts.append(BYTES.format(seen.coded))
         return "".join(f" · {part}" for part in parts)
 
-    def _write(
-        self, progress: Progress, accuracy: float | None = None, coded: int | None = None
-    ) -> None:
+    def _write(self, progress: Progress, seen: Seen = NOTHING) -> None:
         loss = sum(self._losses) / len(self._losses)
         self._losses.clear()
         if not self._context.team.main:
@@ -131,9 +170,9 @@ class Watch:
                 progress.step,
                 loss,
                 progress.lr,
-                accuracy,
+                seen.accuracy,
                 sparsity,
-                coded,
+                seen.coded,
             )
         )
 
@@ -157,6 +196,8 @@ class Watch:
         return {
             "losses": torch.tensor(self._losses, dtype=torch.float64),
             "best": torch.tensor(self._best, dtype=torch.float64),
+            "highest": torch.tensor(self._highest, dtype=torch.float64),
+            "growing": torch.tensor(self._growing, dtype=torch.float64),
             "collapsed": torch.tensor(self._collapsed),
         }
 
@@ -164,6 +205,7 @@ class Watch:
         """Take that back."""
         self._losses = state["losses"].tolist()
         self._best = float(state["best"])
+        self._highest, self._growing = float(state["highest"]), float(state["growing"])
         self._collapsed = bool(state["collapsed"])
         self._restored = True
 

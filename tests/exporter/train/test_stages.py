@@ -18,9 +18,11 @@ from exporter.errors import RecipeError
 from exporter.progress import Silent
 from exporter.recipe import load_recipe
 from exporter.stages import train
+from exporter.stages.collapse import Labelled, has_collapsed
 from exporter.stages.context import Context
 from exporter.stages.fitting import Subject, run_fit
 from exporter.stages.growth import Growth
+from exporter.train.score import top1
 
 
 class Telling(Silent):
@@ -173,6 +175,68 @@ def test_a_collapse_is_told_once(make, monkeypatch):
     (warning,) = context.reporter.warnings
     assert "accuracy fell from 90.0% to 30.0%" in warning
     assert "train.best.safetensors" in warning
+
+
+def grown(context: Context, accuracies: list[float], monkeypatch) -> nn.Module:
+    """A stage in which sparsity grows by 0.2 an epoch, to its end."""
+    left = iter(accuracies)
+    monkeypatch.setattr("exporter.stages.watch.evaluate", lambda *_: next(left))
+    module = context.module()
+    compressor = compress(module, Plan())
+
+    def after_step(step: int, steps: int) -> None:
+        compressor.prune(0.2 * -(-step * len(accuracies) // steps))
+
+    subject = Subject(
+        "prune", module, compressor, after_step=after_step, whole=lambda step, steps: step == steps
+    )
+    section = context.recipe.prune.model_copy(update={"epochs": len(accuracies)})
+    run_fit(context, subject, section, "prune")
+    return module
+
+
+def test_what_was_last_before_a_collapse_is_kept_while_sparsity_grows(make, monkeypatch):
+    context = make()
+    context.accuracy = 0.95
+    grown(context, [0.9, 0.8, 0.3, 0.2], monkeypatch)
+    (warning,) = context.reporter.warnings
+    path = context.directory / "stages" / "prune.growing.safetensors"
+    assert "accuracy fell from 95.0% to 30.0% at 59.9% zeros" in warning
+    assert f"the last before, at 40.0% zeros, are in {path}" in warning
+    masks = [mask for name, mask in load_file(path).items() if name.startswith("mask.")]
+    assert sum(int(mask.sum()) for mask in masks) == pytest.approx(
+        0.6 * sum(mask.numel() for mask in masks), abs=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "accuracy", "warned"),
+    [(2, 0.6, True), (2, 0.75, False), (10, 0.6, False), (10, 0.45, True)],
+)
+def test_a_collapse_is_one_toward_chance(make, monkeypatch, classes, accuracy, warned):
+    def measured(module, loader, to_model, score):
+        score(torch.eye(classes), torch.arange(classes))
+        return accuracy
+
+    context = make()
+    context.accuracy = 0.95
+    monkeypatch.setattr("exporter.stages.watch.evaluate", measured)
+    run_fit(context, Subject("train", context.module()), context.recipe.train, "train")
+    assert len(context.reporter.warnings) == warned
+
+
+def test_labels_that_come_later_are_counted_too():
+    score = Labelled(top1)
+    score(torch.eye(4)[:2], torch.tensor([0, 1]))
+    score(torch.eye(4)[:2], torch.tensor([1, 3]))
+    score(torch.eye(4)[:1], torch.tensor([1]))
+    assert score.chance == 3 / 5
+    assert Labelled(top1).chance == 0.0
+
+
+def test_what_never_was_better_than_chance_has_not_collapsed():
+    assert not has_collapsed(0.3, 0.45, chance=0.5)
+    assert has_collapsed(0.69, 0.9, chance=0.5)
 
 
 def test_a_stage_is_measured_against_the_one_before(make, monkeypatch):
