@@ -42,7 +42,8 @@ class Context:
         team: the processes that train together.
         resume: take up what an interrupted run has left.
         key: of everything that the stage which runs now depends on.
-        accuracy: behind the stage before, in [0, 1], where it was measured.
+        accuracy: behind the stage before, in [0, 1], where it was measured; on the data that
+            choose.
     """
 
     recipe: Recipe

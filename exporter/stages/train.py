@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from torch import nn
 
@@ -15,6 +16,9 @@ from exporter.stages.growth import Growth
 from exporter.stages.plans import levels_of, prune_plan
 from exporter.stages.weights import load_tensors, load_weights
 from exporter.train import evaluate
+
+MEASURED: Final = {"test": "accuracy", "validation": "validation_accuracy"}
+"""Figures by the data that they are measured on."""
 
 
 def train(context: Context) -> Figures:
@@ -93,9 +97,11 @@ def _figures(context: Context, module: nn.Module, compressor: Compressor | None)
     if compressor is not None:
         figures["sparsity"] = compressor.sparsity()
         figures["weight_bytes"] = compressor.coded_size().weights
-    if context.recipe.data.test is not None:
-        loader = context.loader("test", shuffle=False)
-        figures["accuracy"] = evaluate(module, loader, context.spec.to_model, context.task.score)
+    data, task = context.recipe.data, context.task
+    for name, found in (("test", data.test), ("validation", data.validation)):
+        if found is not None:
+            loader = context.loader(name, shuffle=False)
+            figures[MEASURED[name]] = evaluate(module, loader, context.spec.to_model, task.score)
     return figures
 
 

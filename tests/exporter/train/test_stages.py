@@ -308,6 +308,17 @@ def test_validation_data_choose_where_they_are_named(make, words):
     assert len(context.dataset("validation")) == (96 if words == "validation" else 48)
 
 
+def test_a_stage_is_measured_against_the_one_before_on_validation_data_alone(tmp_path, monkeypatch):
+    path = stages_only.write(tmp_path, data="still", dropout=0.0)
+    path.write_text(path.read_text().replace("test = ", "validation = "))
+    epochs = iter([0.7, 0.8, 0.9, 0.3, 0.3])
+    monkeypatch.setattr("exporter.stages.watch.evaluate", lambda *_: next(epochs))
+    monkeypatch.setattr("exporter.stages.train.evaluate", lambda *_: 0.9)
+    told = Telling()
+    pipeline.run_recipe(path, tmp_path / "build", reporter=told, until="prune")
+    assert [text for text in told.warnings if "accuracy fell from 90.0% to 30.0%" in text]
+
+
 @pytest.mark.parametrize(
     ("able", "precision", "warned"),
     [(False, "bf16", True), (True, "bf16", False), (False, "fp32", False)],
