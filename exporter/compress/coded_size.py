@@ -75,8 +75,13 @@ def coded_size(weights: Sequence[Weight], structure: Structure) -> CodedSize:
     items = sum(weight.values.numel() for weight in weights)
     stride = row_stride(items)
     arrays = [shipped_integers(weight, stride).cpu().numpy() for weight in weights]
+    return package_size(weight_bytes(arrays, items), structure)
+
+
+def package_size(weights: float, structure: Structure) -> CodedSize:
+    """The parts of a package whose weights take so many bytes."""
     return CodedSize(
-        weights=weight_bytes(arrays, items),
+        weights=weights,
         scales=(SCALES_OF_LAYER_BYTES + BIASES_OF_LAYER_BYTES) * structure.layers
         + (SCALE_BYTES + BIAS_BYTES) * structure.channels,
         others=float(structure.other_parameters),

@@ -15,6 +15,7 @@ from exporter.compress import Compressor
 from exporter.compress.batch_norm import re_estimate
 from exporter.fit_recipe import FitSection
 from exporter.stages.context import Context, sample_of
+from exporter.stages.sizes import Sizes
 from exporter.stages.watch import Watch
 from exporter.stages.weights import load_tensors
 from exporter.train import Checkpoints, FitSettings, Hooks, Teacher, fit, randomness
@@ -35,6 +36,7 @@ class Subject:
         stage: its name; files of it are called after it.
         module: trained in place.
         compressor: of its weights, if it has one.
+        sizes: tells zeros and bytes where no compressor does.
         to_model: turns samples into what the module takes; None is the recipe's own way.
         after_step: with (step, steps) behind each optimizer step.
         whole: whether the weights at a step are what the stage is to end with, but for training:
@@ -47,6 +49,7 @@ class Subject:
     stage: str
     module: nn.Module
     compressor: Compressor | None = None
+    sizes: Sizes | None = None
     to_model: ToModel | None = None
     after_step: AfterStep = lambda step, steps: None
     whole: Callable[[int, int], bool] = lambda step, steps: True

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import torch
 
 from exporter.build import replacing, save_json
+from exporter.compress.structure import structure_of
 from exporter.graph.canonical import canonicalise
 from exporter.onnx_export import to_onnx
 from exporter.quantize.channel_classes import Channels
@@ -18,6 +19,7 @@ from exporter.quantize.quantize import Calibration, Prepared, prepare_module
 from exporter.recipe import QuantizeSection
 from exporter.stages.context import Context, Figures, bar
 from exporter.stages.fitting import Subject, run_fit
+from exporter.stages.sizes import GridSizes
 from exporter.stages.train import trained_module
 from exporter.train import evaluate
 from exporter.trained import (
@@ -37,6 +39,7 @@ def quantize(context: Context) -> Figures:
     """Calibrate, train with quantizers in place, finish, and write the canonical ONNX."""
     section = context.recipe.quantize
     module, grids = trained_module(context)
+    structure = structure_of(module)
     count = -(-context.recipe.data.calibration_samples // context.recipe.data.batch_size)
     with context.reporter.stage("calibrate", count) as advance:
         prepared = prepare_module(
@@ -49,8 +52,11 @@ def quantize(context: Context) -> Figures:
             calibration=_calibration(section),
             tick=lambda note: advance(0, note),
         )
+    sizes = GridSizes(prepared.graph_module, structure)
     if section.epochs:
-        subject = Subject("quantize", prepared.graph_module, to_model=context.spec.to_graph)
+        subject = Subject(
+            "quantize", prepared.graph_module, sizes=sizes, to_model=context.spec.to_graph
+        )
         run_fit(context, subject, section.fitting(), "QAT")
     if not context.team.main:
         return {}
@@ -59,7 +65,7 @@ def quantize(context: Context) -> Figures:
     _record_ptq(context, prepared)
     if section.small_parts:
         coarsen_biases(prepared.graph_module)
-    figures = _figures(context, prepared)
+    figures = _figures(context, prepared, sizes)
     graph_module, trained = finish(prepared.graph_module)
     with context.reporter.stage("export to ONNX", 2) as advance:
         example = torch.zeros((2, *context.spec.shape[1:]))
@@ -120,16 +126,8 @@ def _record_ptq(context: Context, prepared: Prepared) -> None:
     context.reporter.show(choices.table())
 
 
-def _figures(context: Context, prepared: Prepared) -> Figures:
-    from exporter.pack.estimate import weight_bytes
-    from exporter.quantize.qat import GridWeight
-
-    weights = [m.grid().integers for m in prepared.graph_module.modules() if type(m) is GridWeight]
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
-    figures = {
-        "sparsity": zeros / max(1, sum(weight.numel() for weight in weights)),
-        "weight_bytes": weight_bytes([weight.numpy() for weight in weights]),
-    }
+def _figures(context: Context, prepared: Prepared, sizes: GridSizes) -> Figures:
+    figures = {"sparsity": sizes.sparsity(), "weight_bytes": sizes.weight_bytes()}
     if context.recipe.data.test is not None:
         loader = context.loader("test", shuffle=False)
         figures["accuracy"] = evaluate(

@@ -60,6 +60,7 @@ class Watch:
         self._best = self._highest = -1.0
         self._growing = -1.0
         self._collapsed = self._restored = False
+        self._sizes = subject.compressor or subject.sizes
         self._seen = ""
         data = context.recipe.data
         self._measures = data.validation is not None or data.test is not None
@@ -103,7 +104,7 @@ class Watch:
                 chance = score.chance
             else:
                 accuracy = evaluate(subject.module, loader, to_model, context.task.score)
-        coded = None if subject.compressor is None else round(subject.compressor.coded_bytes())
+        coded = None if self._sizes is None else round(self._sizes.coded_bytes())
         return Seen(accuracy, chance, coded)
 
     def _keep(self, accuracy: float, *, whole: bool) -> None:
@@ -124,8 +125,7 @@ class Watch:
         if self._collapsed or not has_collapsed(accuracy, before, chance):
             return
         self._collapsed = True
-        compressor = self._subject.compressor
-        zeros = "" if compressor is None else f" at {compressor.sparsity():.1%} zeros"
+        zeros = "" if self._sizes is None else f" at {self._sizes.sparsity():.1%} zeros"
         self._context.reporter.warn(
             f"{self._subject.stage}: accuracy fell from {before:.1%} to {accuracy:.1%}{zeros}; "
             f"try more epochs, a smaller lr, or less sparsity{self._kept()}"
@@ -140,8 +140,7 @@ class Watch:
         return ""
 
     def _sparsity(self) -> float:
-        compressor = self._subject.compressor
-        return 0.0 if compressor is None else compressor.sparsity()
+        return 0.0 if self._sizes is None else self._sizes.sparsity()
 
     def _note(self, loss: float) -> str:
         return f"loss {loss:.3f}{self._seen}"
@@ -161,8 +160,7 @@ class Watch:
         self._losses.clear()
         if not self._context.team.main:
             return
-        compressor = self._subject.compressor
-        sparsity = None if compressor is None else compressor.sparsity()
+        sparsity = None if self._sizes is None else self._sizes.sparsity()
         self._opened(progress.step).write(
             Row(
                 self._subject.stage,

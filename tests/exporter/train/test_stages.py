@@ -17,7 +17,7 @@ from exporter.compress import Plan, Ramp, compress
 from exporter.errors import RecipeError
 from exporter.progress import Silent
 from exporter.recipe import load_recipe
-from exporter.stages import train
+from exporter.stages import quantize, train
 from exporter.stages.collapse import Labelled, has_collapsed
 from exporter.stages.context import Context
 from exporter.stages.fitting import Subject, run_fit
@@ -253,6 +253,22 @@ def test_the_bar_tells_loss_accuracy_zeros_and_bytes(make):
     note = [note for note in context.reporter.notes if note.startswith("loss")][-1]
     for part in ("loss 0.", " · accuracy ", " · zeros 70.", " kB"):
         assert part in note
+
+
+def test_qat_tells_zeros_and_bytes_as_the_stages_before(make):
+    context = make(more="\n[quantize]\nepochs = 1\n")
+    train.train(context)
+    train.prune(context)
+    train.share(context)
+    figures = quantize.quantize(context)
+    shared, last = rows(context, "share")[-1], rows(context, "quantize")[-1]
+    assert float(last["sparsity"]) == pytest.approx(figures["sparsity"], abs=1e-5)
+    assert float(last["sparsity"]) == pytest.approx(float(shared["sparsity"]), abs=0.03)
+    assert int(last["coded_bytes"]) == pytest.approx(int(shared["coded_bytes"]), rel=0.02)
+    assert all(row["sparsity"] for row in rows(context, "quantize"))
+    note = [note for note in context.reporter.notes if note.startswith("loss")][-1]
+    assert " · zeros 7" in note
+    assert " kB" in note
 
 
 def test_batch_norm_is_estimated_anew(make):
