@@ -47,7 +47,7 @@ class CodeBook:
 
 
 def fit_codes(
-    weight: torch.Tensor, mask: torch.Tensor | None, count: int
+    weight: torch.Tensor, mask: torch.Tensor | None, count: int, fitted: int = FITTED_VALUES
 ) -> tuple[CodeBook, float]:
     """Cluster the live weights of a layer by k-means.
 
@@ -55,6 +55,7 @@ def fit_codes(
         weight: any shape.
         mask: False where a weight is pruned.
         count: centroids, at most 255; fewer where there are fewer different weights.
+        fitted: about how many weights are looked at for the centroids.
 
     Returns:
         The code book, and the step of the grid that its values are rounded to.
@@ -63,7 +64,7 @@ def fit_codes(
     live = values if mask is None else values[mask.flatten()]
     if live.numel() == 0 or not bool(live.abs().max() > 0):
         return CodeBook(torch.zeros_like(weight, dtype=torch.uint8), 1), 1.0
-    centers = _lloyd(live[:: max(1, live.numel() // FITTED_VALUES)], count)
+    centers = _lloyd(live[:: max(1, live.numel() // fitted)], count)
     borders = (centers[1:] + centers[:-1]) / 2
     labels = torch.bucketize(values, borders).to(torch.uint8).reshape(weight.shape)
     return CodeBook(labels, len(centers)), float(live.abs().max()) / CODE_STEPS

@@ -7,8 +7,9 @@ names, shapes and operators by layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -104,17 +105,28 @@ def shipped_integers(weight: Weight, stride: int = 1) -> torch.Tensor:
     return to_grid(rows, scale, pair_rule=weight.dense).to(torch.int8)
 
 
-def weights_of(model: nn.Module, steps: dict[int, float | None]) -> list[Weight]:
-    """The weights of a model's layers, shared ones once; `steps` by the id of the parameter."""
+def weights_of(
+    model: nn.Module,
+    steps: Mapping[int, float | None],
+    instead: Mapping[int, torch.Tensor] = MappingProxyType({}),
+) -> list[Weight]:
+    """The weights of a model's layers, shared ones once.
+
+    Args:
+        model: whose.
+        steps: by the id of the parameter.
+        instead: values in the parameter's place, likewise.
+    """
     found: dict[int, Weight] = {}
     for module in model.modules():
         if not isinstance(module, WEIGHTED):
             continue
-        weight: torch.Tensor = module.weight
+        weight: torch.Tensor = instead.get(id(module.weight), module.weight)
         groups = getattr(module, "groups", 1)
         values = weight
         if isinstance(module, nn.ConvTranspose2d):
             values = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         dense = groups == 1 or groups != len(values)
-        found.setdefault(id(weight), Weight(values, steps.get(id(weight)), dense))
+        own = id(module.weight)
+        found.setdefault(own, Weight(values, steps.get(own), dense))
     return list(found.values())

@@ -7,8 +7,11 @@ from typing import Final
 import torch
 
 from exporter.compress import Compressor
+from exporter.compress.codebook import fit_codes
+from exporter.compress.coded_size import coded_size, weights_of
 from exporter.compress.rate import REFERENCE
 from exporter.compress.schedule import grows_at
+from exporter.compress.structure import structure_of
 from exporter.compress_recipe import PruneSection
 from exporter.gate.units import BYTES
 from exporter.stages.context import Context
@@ -17,6 +20,18 @@ from exporter.train.checkpoint import Tensors
 LOOKS: Final = 40
 """At the package's size while sparsity grows: each costs some tenths of a second for millions of
 weights."""
+FITTED: Final = 1 << 16
+"""Weights of a layer that a code book is fitted to for such a look."""
+
+
+def warn_if_larger(context: Context, stage: str, coded: float, zeros: float) -> None:
+    """Say where a package is more than `until` asks for, by its estimate behind a stage."""
+    section = context.recipe.prune
+    if section is not None and section.until is not None and coded > section.until:
+        context.reporter.warn(
+            f"{stage}: about {BYTES.format(round(coded))} at {zeros:.1%} zeros, more than until = "
+            f"{BYTES.format(section.until)}; allow more sparsity"
+        )
 
 
 class Growth:
@@ -36,7 +51,11 @@ class Growth:
         share = context.recipe.share
         self._layers = {} if share is None else share.layers
         self._step_in_rms = None if share is None else REFERENCE
-        if share is not None and share.levels == "uniform" and share.step != "auto":
+        self._codes = None
+        if share is not None and share.levels == "kmeans":
+            self._codes = share.codes
+            self._structure = structure_of(compressor.model)
+        elif share is not None and share.step != "auto":
             self._step_in_rms = share.step
 
     def after_step(self, step: int, steps: int) -> None:
@@ -66,21 +85,29 @@ class Growth:
         return step >= self._end
 
     def coded_bytes(self) -> float:
-        """Of the package, with the levels that `[share]` will give the weights."""
+        """Of the package, with the levels that `[share]` will give the weights.
+
+        The step "auto" is counted as that whose error it spends on fewer bytes.
+        """
+        if self._codes is not None:
+            return self._with_codes(self._codes)
         return self._compressor.coded_size(self._step_in_rms, self._layers).total
 
     def say_if_missed(self) -> None:
         """Warn where the size was not reached."""
-        until = self._section.until
-        if until is None:
-            return
-        coded = self.coded_bytes()
-        if coded > until:
-            self._context.reporter.warn(
-                f"prune: about {BYTES.format(round(coded))} at "
-                f"{self._compressor.sparsity():.1%} zeros, more than until = "
-                f"{BYTES.format(until)}; allow more sparsity"
-            )
+        if self._section.until is not None:
+            zeros = self._compressor.sparsity()
+            warn_if_larger(self._context, "prune", self.coded_bytes(), zeros)
+
+    def _with_codes(self, count: int) -> float:
+        model = self._compressor.model
+        steps: dict[int, float | None] = {}
+        values = {}
+        for name, weight in self._compressor.weights().items():
+            own, live = id(model.get_parameter(name)), weight != 0
+            book, steps[own] = fit_codes(weight, live, count, FITTED)
+            values[own] = book.means(weight, live)
+        return coded_size(weights_of(model, steps, values), self._structure).total
 
     def state_dict(self) -> Tensors:
         """Where the growth ends, and when the size was looked at last."""

@@ -31,6 +31,7 @@ from exporter.build import (
     sha256_of,
 )
 from exporter.errors import RecipeError
+from exporter.gate.units import BYTES
 from exporter.graph import passes
 from exporter.graph.layout import image_tensors
 from exporter.graph.model import Graph, Tensor
@@ -190,7 +191,21 @@ def packages(context: Context) -> Figures:
     with context.reporter.stage("pack", len(PACKED)) as advance:
         for suffix in bar(advance, PACKED):
             pack(context.path(suffix), context.path(f"{suffix}.ewp"))
+    _say_if_larger(context)
     return {}
+
+
+def _say_if_larger(context: Context) -> None:
+    """Warn where the package is more than pruning was to reach: trained integers move."""
+    section = context.recipe.prune
+    if section is None or section.until is None:
+        return
+    path = context.path("int8.tflite.ewp")
+    if path.stat().st_size > section.until:
+        context.reporter.warn(
+            f"{path.name}: {BYTES.format(path.stat().st_size)}, more than until = "
+            f"{BYTES.format(section.until)} in [prune]; allow more sparsity, or set a smaller until"
+        )
 
 
 def manifest(context: Context) -> Figures:

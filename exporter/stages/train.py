@@ -12,7 +12,7 @@ from exporter.quantize.fold import Grids
 from exporter.stages.channels import bare_module, narrow_and_fit, start_path
 from exporter.stages.context import Context, Figures
 from exporter.stages.fitting import Subject, run_fit, settle_batch_norm, steps_of
-from exporter.stages.growth import Growth
+from exporter.stages.growth import Growth, warn_if_larger
 from exporter.stages.plans import levels_of, prune_plan
 from exporter.stages.weights import load_tensors, load_weights
 from exporter.train import evaluate
@@ -73,6 +73,7 @@ def share(context: Context) -> Figures:
     compressor.share(levels_of(section), context.calibration())
     subject = Subject("share", module, compressor, after_step=lambda step, steps: compressor.step())
     run_fit(context, subject, section, "share weights (QAT)")
+    warn_if_larger(context, "share", compressor.coded_bytes(), compressor.sparsity())
     settle_batch_norm(context, module, section)
     context.save(context.state_path("shared"), subject.state())
     return _figures(context, module, compressor)

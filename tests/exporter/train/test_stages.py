@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from exporter import pipeline
-from exporter.compress import Plan, Ramp, compress
+from exporter.compress import Levels, Plan, Ramp, compress
 from exporter.errors import RecipeError
 from exporter.progress import Silent
 from exporter.recipe import load_recipe
-from exporter.stages import quantize, train
+from exporter.stages import quantize, ship, train
 from exporter.stages.collapse import Labelled, has_collapsed
 from exporter.stages.context import Context
 from exporter.stages.fitting import Subject, run_fit
@@ -98,6 +98,39 @@ def test_a_size_that_is_not_reached_is_told(make):
     train.train(context)
     train.prune(context)
     assert "more than until = 1.00 kB; allow more sparsity" in context.reporter.warnings[0]
+
+
+def test_behind_the_growth_a_size_is_looked_at_too(make):
+    context = make(prune='until = "1 kB"')
+    train.train(context)
+    train.prune(context)
+    train.share(context)
+    pruned, shared = context.reporter.warnings
+    assert pruned.startswith("prune: about ")
+    assert shared.startswith("share: about ")
+    assert "more than until = 1.00 kB" in shared
+
+
+@pytest.mark.parametrize(("until", "warned"), [(1000, False), (999, True)])
+def test_the_real_package_is_held_against_the_size(make, monkeypatch, until, warned):
+    context = make(prune=f'until = "{until} B"')
+    context.directory.mkdir()
+    monkeypatch.setattr(ship, "pack", lambda source, target: target.write_bytes(bytes(1000)))
+    ship.packages(context)
+    found = ["tiny.int8.tflite.ewp: 1.00 kB, more than" in one for one in context.reporter.warnings]
+    assert found == [True] * warned
+
+
+@pytest.mark.parametrize("codes", [4, 64])
+def test_a_size_is_that_of_the_levels_to_come(make, codes):
+    context = make(prune='until = "1 kB"', share=f'levels = "kmeans"\ncodes = {codes}')
+    growing, compressor = growth(context)
+    compressor.prune(0.8)
+    coming = growing.coded_bytes()
+    uniform = compressor.coded_size(0.35).total
+    compressor.share(Levels("kmeans", codes=codes))
+    assert coming == pytest.approx(compressor.coded_bytes(), rel=0.005)
+    assert uniform != pytest.approx(compressor.coded_bytes(), rel=0.01)
 
 
 def growth(context: Context):
