@@ -66,7 +66,7 @@ def run_sensitivity(
     exempt = () if recipe.prune is None else recipe.prune.exempt
     proposal = propose(module, batches, found, wanted.allowed_loss, exempt, context.task)
     document = Sensitivity(weights=str(weights), scan=found, proposal=proposal)
-    text = toml(proposal, prune=recipe.prune is not None, share=recipe.share is not None)
+    text = toml(proposal, recipe.prune, recipe.share)
     picture = standalone(sensitivity_picture(found, proposal))
     save_json(target / f"{NAME}.json", document)
     write_bytes(target / f"{NAME}.toml", text.encode())

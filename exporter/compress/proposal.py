@@ -27,6 +27,7 @@ from exporter.compress.sensitivity import (
     measure,
     prunable,
 )
+from exporter.compress_recipe import PruneSection, ShareSection
 from exporter.train import CLASSIFICATION, Task
 
 
@@ -148,28 +149,36 @@ def hull(options: Sequence[Option]) -> list[Option]:
     return points
 
 
-def toml(proposal: Proposal, *, prune: bool, share: bool) -> str:
-    """The tables of a recipe.
+def toml(proposal: Proposal, prune: PruneSection | None, share: ShareSection | None) -> str:
+    """The tables of a recipe, to be pasted behind it; what it cannot take as well is a comment.
 
     Args:
         proposal: whose layers are all named, those that keep their weights with a sparsity of 0.
-        prune: the recipe has a section [prune] already; else one is written.
-        share: likewise [share].
+        prune: the recipe's own section; one is written where there is none.
+        share: likewise.
     """
+    zeros = {name: one.sparsity for name, one in proposal.layers.items()}
+    steps = {name: one.step for name, one in proposal.layers.items() if one.step is not None}
     lines = ["# From `edgewright sensitivity`: paste it behind the recipe, and train."]
-    head = {"prune": (prune, "epochs = 8\nlr = 0.05"), "share": (share, "epochs = 4\nlr = 0.02")}
-    for section, (there, keys) in head.items():
-        values = {
-            name: one.sparsity if section == "prune" else one.step
-            for name, one in proposal.layers.items()
-        }
-        if None in values.values():
-            continue
-        if not there:
-            lines += ["", f"[{section}]", *keys.splitlines()]
-        lines += ["", f"[{section}.layers]"]
-        lines += [f'"{name}" = {value}' for name, value in values.items()]
+    lines += _tables("prune", prune, zeros, "epochs = 8\nlr = 0.05")
+    if share is not None and share.levels == "kmeans":
+        lines += ["", '# No [share.layers]: code books (levels = "kmeans") have no steps.']
+    elif len(steps) == len(zeros):
+        lines += _tables("share", share, steps, "epochs = 4\nlr = 0.02")
     return "\n".join(lines) + "\n"
+
+
+def _tables(
+    name: str, own: PruneSection | ShareSection | None, values: Mapping[str, float], keys: str
+) -> list[str]:
+    """The lines of a section: all of it, its layers alone, or those as a comment."""
+    layers = [f"[{name}.layers]", *(f'"{layer}" = {value}' for layer, value in values.items())]
+    if own is None:
+        return ["", f"[{name}]", *keys.splitlines(), "", *layers]
+    if "layers" in own.model_fields_set:
+        told = f"In place of the recipe's own [{name}.layers], which must go first:"
+        return ["", *(f"# {line}" for line in (told, *layers))]
+    return ["", *layers]
 
 
 def _options(layer: LayerCurve, module: nn.Module, loss: float) -> list[Option]:

@@ -114,6 +114,30 @@ def test_the_proposal_is_pasted_and_trained(trained, tmp_path):
         assert f"step.{name}.weight" in state
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "pasted"),
+    [
+        ("[share]\n", '[share]\nlevels = "kmeans"\n', {"prune"}),
+        ("[share]\n", "[prune.layers]\n9 = 0.5\n[share]\n", {"share"}),
+        ("[prune]\n", "[prune]\nlayers = {}\n", {"share"}),
+        ("[share]\n", "[share.layers]\n9 = 0.3\n[share]\n", {"prune"}),
+        ("[share]\nepochs = 1.5\nlr = 0.02\nfreeze_batch_norm = 0.4\n", "", {"prune", "share"}),
+    ],
+)
+def test_a_recipe_takes_what_is_pasted(trained, tmp_path, old, new, pasted):
+    path = stages_only.write(tmp_path)
+    path.write_text(path.read_text().replace(old, new))
+    weights = trained.parent / "out" / "stages" / "fp32.safetensors"
+    wanted = Wanted(weights=weights, sparsities=(0.5,), steps=(0.35,), samples=16)
+    _, text = run_sensitivity(path, tmp_path / "out", wanted)
+    path.write_text(path.read_text() + text)
+    recipe = load_recipe(path)
+    layers = {"prune": recipe.prune.layers, "share": recipe.share.layers}
+    assert {name for name, own in layers.items() if len(own) == 3} == pasted
+    for name in {"prune", "share"} - pasted:
+        assert f"[{name}.layers]" in text  # in a comment
+
+
 def test_without_weights_it_says_what_to_do(tmp_path):
     path = stages_only.write(tmp_path)
     with pytest.raises(RecipeError, match=r"no trained weights(.|\n)*edgewright run"):
