@@ -1,4 +1,4 @@
-"""The picture of a sensitivity scan: one small chart a layer, loss over coded bytes."""
+"""The picture of a sensitivity scan: one small chart a layer, loss and accuracy over bytes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,19 @@ without much training."""
 
 
 def sensitivity_picture(scan: Scan, proposal: Proposal) -> Markup:
-    """Two lines a layer: through its sparsities and through its steps; a stroke at the proposal."""
+    """Two lines a layer: through its sparsities and through its steps; a stroke at the proposal.
+
+    Each line is drawn as loss, and dotted as accuracy, on an axis of its own at the right.
+    """
     rows = -(-len(scan.layers) // _COLUMNS)
     columns = min(_COLUMNS, len(scan.layers))
     with drawing(_COLUMN_IN * _COLUMNS, 0.6 + _ROW_IN * rows) as figure:
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-        for axes, layer in zip(grid, scan.layers, strict=False):
-            _panel(axes, layer, scan, proposal)
+        for place, layer in enumerate(scan.layers, 1):
+            shares = _panel(grid[place - 1], layer, scan, proposal)
+            shares.tick_params(labelright=place % columns == 0)
+            if place % columns == 0:
+                shares.set_ylabel("accuracy")
         for axes in grid[len(scan.layers) :]:
             axes.set_axis_off()
         for axes in grid[::columns]:
@@ -42,16 +48,18 @@ def sensitivity_picture(scan: Scan, proposal: Proposal) -> Markup:
             for axes in grid
             for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=4)
-        return inline_svg(figure, "sensitivity", "Loss over coded bytes, layer by layer")
+        figure.legend(list(lines.values()), list(lines), loc="outside upper left", ncols=5)
+        return inline_svg(figure, "sensitivity", "Loss and accuracy over bytes, layer by layer")
 
 
 def _losses(scan: Scan) -> list[float]:
     return [p.loss for layer in scan.layers for p in (*layer.sparsities, *layer.steps)]
 
 
-def _panel(axes: Any, layer: LayerCurve, scan: Scan, proposal: Proposal) -> None:
+def _panel(axes: Any, layer: LayerCurve, scan: Scan, proposal: Proposal) -> Any:
+    """Draw a layer; gives the axis of accuracy."""
     whole = layer.coded_bytes
+    shares = axes.twinx()
     for points, colour, label in (
         (layer.sparsities, "onnx", "more zeros"),
         (layer.steps, "tflite", "coarser steps"),
@@ -60,6 +68,12 @@ def _panel(axes: Any, layer: LayerCurve, scan: Scan, proposal: Proposal) -> None
             sizes = [whole, *(point.coded_bytes for point in points)]
             losses = [scan.loss, *(point.loss for point in points)]
             axes.plot(sizes, losses, marker="o", ms=3, lw=1.1, color=COLOURS[colour], label=label)
+            found = [scan.accuracy, *(point.accuracy for point in points)]
+            shares.plot(sizes, found, lw=1.1, ls=":", color=COLOURS[colour])
+    axes.plot([], [], lw=1.1, ls=":", color=COLOURS["muted"], label="accuracy")
+    shares.set_ylim(0, 1.05)
+    shares.set_yticks([0, 0.5, 1], ["0 %", "50 %", "100 %"])
+    shares.grid(visible=False)
     axes.axhline(
         scan.loss + proposal.allowed_loss,
         color=COLOURS["muted"],
@@ -73,3 +87,4 @@ def _panel(axes: Any, layer: LayerCurve, scan: Scan, proposal: Proposal) -> None
     axes.set_xlim(0, whole * 1.05)
     axes.set_xticks([0, whole], ["0", BYTES.format(round(whole))])
     axes.set_title(short(layer.name, 22), loc="left", fontsize=8, fontweight="bold")
+    return shares

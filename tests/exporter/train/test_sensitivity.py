@@ -101,6 +101,8 @@ def test_the_proposal_is_pasted_and_trained(trained, tmp_path):
     }
     assert found.proposal.summed_loss <= 0.2
     xml.dom.minidom.parse(str(out / "sensitivity.svg"))  # noqa: S318 - our own file
+    picture = (out / "sensitivity.svg").read_text()
+    assert all(f">{words}</text>" in picture for words in ("loss, nats", "accuracy", "100 %"))
 
     path = stages_only.write(tmp_path)
     path.write_text(path.read_text() + text)
