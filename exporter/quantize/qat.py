@@ -182,14 +182,25 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
 def _least_scale(graph_module: GraphModule, node: Node, plan: Plan) -> torch.Tensor | None:
     """The weight scales [out] at which a layer's int32 biases take half of their range.
 
-    With int16 values, whose steps are 256 times finer, a channel of small weights needs it. Such
-    weights become few steps, or none: beside the bias they are next to nothing.
+    A channel of small weights needs it: one that training gave up, or, with int16 values, whose
+    steps are 256 times finer, one of many. Such weights become few steps, or none: beside the bias
+    they are next to nothing.
     """
     bias = parameter_of(graph_module, argument(node, 2))
-    source = plan.group_of[node.args[0]]
-    if source.kind != "int16" or bias is None:
+    if bias is None:
         return None
-    return bias.detach().abs() / (source.step * LARGEST_BIAS)
+    return bias.detach().abs() / (plan.group_of[node.args[0]].step * LARGEST_BIAS)
+
+
+def _coarser(grid: Grid, least: torch.Tensor) -> Grid:
+    """A grid that was trained on, with no scale [out] below `least`."""
+    small = grid.scale < least
+    if not bool(small.any()):
+        return grid
+    scale = torch.where(small, short_scale(least, up=True), grid.scale)
+    shape = (-1,) + (1,) * (grid.integers.dim() - 1)
+    integers = torch.round(grid.values() / scale.reshape(shape)).to(torch.int8)
+    return replace(grid, integers=integers, scale=scale)
 
 
 def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: Plan) -> None:
@@ -202,12 +213,15 @@ def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: P
     pair_rule = plan.exact and in_pairs
     # The weights of a mean or of padding are exact as they are, and must stay so.
     short = plan.short_scales and isinstance(weight, nn.Parameter)
+    least = _least_scale(graph_module, node, plan)
     grid = grids.get(name)
     if grid is None:
-        least = _least_scale(graph_module, node, plan)
         grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short, least=least)
-    elif short:
-        grid = replace(grid, scale=short_scale(grid.scale, up=False))
+    else:
+        if short:
+            grid = replace(grid, scale=short_scale(grid.scale, up=False))
+        if least is not None:
+            grid = _coarser(grid, least)
     grids[name] = grid
     trains = isinstance(weight, nn.Parameter) and weight.requires_grad and grid.trains
     module_name = name.replace(".", "_") + "_grid"

@@ -1,0 +1,41 @@
+"""Channels that training gave up: weights next to nothing beside their bias, which is int32."""
+
+import networks
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from exporter.compress import compress
+
+
+class Faint(nn.Module):
+    """[N, 3, 32, 24] to [N, 4, 32, 24]: the first channel's weights nearly vanish when folded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(4)
+        with torch.no_grad():
+            self.bn.weight[0], self.bn.bias[0] = 1e-12, 0.75
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(self.conv(x)).relu()
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["quantized", "on levels"])
+@pytest.mark.parametrize("small_parts", [False, True])
+def test_a_faint_channel_is_its_bias(tmp_path, trained, small_parts):
+    module = Faint().eval()
+    grids = None
+    if trained:
+        compressor = compress(module)
+        compressor.share()
+        grids = compressor.finish()
+    made = networks.make(module, tmp_path, grids=grids, small_parts=small_parts)
+    frames = networks.frames(4).numpy()
+    found = networks.run_tflite(made.tflite, frames)
+    output = made.graph.tensors[made.graph.outputs[0]].quantization
+    real = (found[..., 0].astype(np.float64) - output.zero_point) * output.scale
+    np.testing.assert_allclose(real, 0.75, atol=float(output.scale))
+    assert len(np.unique(found[..., 1])) > 10
