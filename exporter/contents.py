@@ -13,6 +13,7 @@ from exporter.build import SCHEMA_VERSION, Artifact, Frozen
 
 __all__ = [
     "CONTENTS",
+    "FOLDER",
     "RECIPE",
     "Contents",
     "FileContents",
@@ -23,6 +24,8 @@ __all__ = [
 
 CONTENTS: Final = "contents.json"
 RECIPE: Final = "recipe.json"
+FOLDER: Final = ".recipe-folder"
+"""Where the recipe lies, which its paths are relative to: for this machine, not to be shipped."""
 
 
 @dataclass(frozen=True)

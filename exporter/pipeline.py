@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,16 @@ from exporter.build import (
     load_json,
     save_json,
     sha256_of,
+    write_bytes,
 )
-from exporter.contents import RECIPE
+from exporter.contents import FOLDER, RECIPE
 from exporter.errors import RecipeError
 from exporter.fit_recipe import TELLING
 from exporter.gate import Budget, Verdict, check, load_budget
 from exporter.history import HISTORY, History
 from exporter.journal import Entry, Journal, key_of
 from exporter.progress import Reporter, Silent
-from exporter.recipe import Recipe, load_recipe
+from exporter.recipe import Recipe, as_written, load_recipe
 from exporter.stages import judge, quantize, ship, train
 from exporter.stages.channels import widths_path
 from exporter.stages.context import Context, Figures
@@ -272,7 +274,8 @@ def _judge(context: Context, budget: Budget | None) -> Verdict | None:
     """List what the files hold, for budgets that limit that; then the budget's answer."""
     from exporter.layers import write_contents
 
-    save_json(context.directory / RECIPE, context.recipe)
+    save_json(context.directory / RECIPE, as_written(context.recipe, context.folder))
+    write_bytes(context.directory / FOLDER, os.fsencode(context.folder))
     write_contents(context.directory)
     return None if budget is None else check(context.directory, budget)
 

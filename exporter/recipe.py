@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, field_validator
 
@@ -194,6 +194,8 @@ class Recipe(Frozen):
         return value
 
 
+Section = TypeVar("Section", bound=Frozen)
+
 TRAINING: Final = ("train", "channels", "prune", "share", "quantize")
 """Sections that train."""
 
@@ -206,19 +208,7 @@ def load_recipe(path: Path) -> Recipe:
     """
     recipe = validate(read_toml(path, "recipe"), Recipe, path)
     recipe.input.spec()
-    folder = path.resolve().parent
-    model, budget, distill = recipe.model, recipe.budget, recipe.distill
-    if distill is not None and distill.weights is not None:
-        distill = distill.model_copy(update={"weights": folder / distill.weights})
-    if model.weights is not None:
-        model = model.model_copy(update={"weights": folder / model.weights})
-    output, narrow = recipe.output, recipe.channels
-    if narrow is not None and narrow.times is not None:
-        narrow = narrow.model_copy(update={"times": folder / narrow.times})
-    if budget is not None:
-        budget = folder / budget
-    if output.labels is not None:
-        output = output.model_copy(update={"labels": folder / output.labels})
+    recipe = _with_paths(recipe, path.resolve().parent.joinpath)
     trains = any(
         (recipe.train, recipe.channels, recipe.prune, recipe.share, recipe.quantize.epochs)
     )
@@ -232,7 +222,7 @@ def load_recipe(path: Path) -> Recipe:
             f"{path}: [data] names nothing to calibrate with",
             expected='calibration or train = "package.module:callable"',
         )
-    if recipe.train is None and model.weights is None:
+    if recipe.train is None and recipe.model.weights is None:
         raise RecipeError(
             f"{path}: nothing trains the model",
             expected="a [train] section, or weights in [model]",
@@ -242,15 +232,33 @@ def load_recipe(path: Path) -> Recipe:
     _check_choosing(recipe, path)
     _check_precision(recipe, path)
     _check_forms(recipe, path)
-    return recipe.model_copy(
-        update={
-            "model": model,
-            "budget": budget,
-            "output": output,
-            "distill": distill,
-            "channels": narrow,
-        }
-    )
+    return recipe
+
+
+def as_written(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with paths relative to its folder again: those of this machine are nobody's news.
+
+    Of an absolute path that leads elsewhere the last part stays.
+    """
+
+    def shortened(path: Path) -> Path:
+        if path.is_relative_to(folder):
+            return path.relative_to(folder)
+        return Path(path.name) if path.is_absolute() else path
+
+    return _with_paths(recipe, shortened)
+
+
+def _with_paths(section: Section, change: Callable[[Path], Path]) -> Section:
+    """A copy in which every path is changed, in the sections inside, too."""
+    update: dict[str, object] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, Path):
+            update[name] = change(value)
+        elif isinstance(value, Frozen):
+            update[name] = _with_paths(value, change)
+    return section.model_copy(update=update)
 
 
 def _check_choosing(recipe: Recipe, path: Path) -> None:

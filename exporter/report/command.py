@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from exporter.build import Artifact
-from exporter.contents import LayerRow, has_contents
+from exporter.contents import FOLDER, LayerRow, has_contents
 from exporter.gate import Verdict, check, load_baseline, load_budget
 from exporter.gate.evidence import Evidence
 from exporter.report.page import environment, write_report
@@ -63,7 +64,11 @@ def _recipe_budget(directory: Path) -> Path | None:
     from exporter.report.views import recipe
 
     written = dict(recipe(Evidence(directory))).get("budget")
-    return Path(written) if written is not None and Path(written).is_file() else None
+    if written is None:
+        return None
+    kept = directory / FOLDER
+    budget = Path(os.fsdecode(kept.read_bytes()) if kept.is_file() else "", written)
+    return budget if budget.is_file() else None
 
 
 def draw_comparison(directory: Path, other: Path, *, output: Path | None = None) -> Path:

@@ -38,6 +38,13 @@ def test_everything_is_built_and_accounted_for(tiny_build):
     assert not list(directory.rglob("*.part"))
 
 
+def test_what_ships_names_no_folder_of_this_machine(tiny_build):
+    folder = str(tiny_build[0]).encode()
+    files = [path for path in (tiny_build[0] / "build" / "tiny").iterdir() if path.is_file()]
+    told = [path.name for path in files if folder in path.read_bytes()]
+    assert told == [".recipe-folder"]
+
+
 def test_a_batch_gives_what_single_samples_give(tiny_build):
     directory = tiny_build[0] / "build" / "tiny"
     manifest = load_json(directory / MANIFEST, Manifest)

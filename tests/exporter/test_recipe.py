@@ -8,7 +8,7 @@ import pytest
 
 from exporter.build import Manifest, load_json
 from exporter.errors import BuildError, RecipeError
-from exporter.recipe import export_recipe, load_recipe, resolve
+from exporter.recipe import as_written, export_recipe, load_recipe, resolve
 from exporter.starter import write_starter
 
 GOOD = """
@@ -34,6 +34,16 @@ def test_the_starter_is_a_valid_recipe(tmp_path):
     assert recipe.input.spec().sample_shape == (224, 224, 3)
     with pytest.raises(RecipeError, match="is there already"):
         write_starter(tmp_path)
+
+
+def test_a_recipe_that_is_kept_names_no_folder_of_this_machine(tmp_path):
+    elsewhere = tmp_path.parent / "secret" / "classes.txt"
+    text = f'budget = "../b.toml"\n{GOOD}[output]\nlabels = "{elsewhere}"\n'
+    recipe = load_recipe(write(tmp_path, text))
+    assert recipe.model.weights == tmp_path / "w.pt"
+    kept = as_written(recipe, tmp_path)
+    paths = (kept.model.weights, kept.budget, kept.output.labels)
+    assert [str(path) for path in paths] == ["w.pt", "../b.toml", "classes.txt"]
 
 
 @pytest.mark.parametrize(

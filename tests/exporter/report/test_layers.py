@@ -151,11 +151,12 @@ def test_the_report_lists_contents_again_that_are_another_build_s(shipped):
     assert load_json(shipped / CONTENTS, Contents) == document
 
 
-def test_the_report_holds_the_recipe_s_budget(shipped):
-    budget = shipped / "budget.toml"
+def test_the_report_holds_the_recipe_s_budget(shipped, tmp_path):
+    budget = tmp_path / "budget.toml"
     budget.write_text('[limits."*.tflite"]\nfile_bytes = 1\n')
+    (shipped / ".recipe-folder").write_text(str(tmp_path))
     (shipped / "recipe.json").write_text(
-        json.dumps({"name": "network", "budget": str(budget), "train": {"epochs": 3, "lr": None}})
+        json.dumps({"name": "network", "budget": budget.name, "train": {"epochs": 3, "lr": None}})
     )
     page = draw_build(shipped).read_text()
     assert "network does not pass" in page
