@@ -15,6 +15,7 @@ from exporter.tflite import ops  # noqa: F401 - registers every lowering
 from exporter.tflite.context import Lowering
 from exporter.tflite.registry import kinds, lowering_of
 from exporter.tflite.wide import NoWideKernelError
+from exporter.tflite.writer import NoOptionsError
 
 
 def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> bytes:
@@ -49,6 +50,12 @@ def lower(graph: Graph, metadata: Mapping[str, str] = MappingProxyType({})) -> b
                 operator,
                 f"LiteRT has no int16 kernel of {error.code}",
                 "replace it in the model, or leave the activations, or the layer it reads, in int8",
+            ) from None
+        except NoOptionsError as error:
+            raise lowering.refuse(
+                operator,
+                str(error),
+                f'name the schema\'s table of {error.code} there, or "" where it has none',
             ) from None
     outputs = [lowering.index(graph.tensors[name]) for name in graph.outputs]
     for index in (*inputs, *outputs) if lowering.open_batch else ():

@@ -92,6 +92,14 @@ _TYPES = {
 }
 
 
+class NoOptionsError(LookupError):
+    """`_OPTIONS` does not say which table of options an operator has; `code` is TFLite's name."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(f"exporter/tflite/writer.py has no {code} in _OPTIONS")
+        self.code = code
+
+
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer whose bytes start on a multiple of 16, which the object API does not see to."""
 
@@ -191,8 +199,11 @@ class Writer:
         Where a tensor is int16, `version` is the one that its kernel came with.
 
         Raises:
+            NoOptionsError: nothing says which table of options the operator has.
             NoWideKernelError: a tensor is int16, and LiteRT has no kernel for that.
         """
+        if code not in _OPTIONS:
+            raise NoOptionsError(code)
         if any(self._graph.tensors[i].type == schema.TensorType.INT16 for i in (*inputs, *outputs)):
             version = wide.version_of(code)
             options |= wide.OPTIONS.get(code, {})

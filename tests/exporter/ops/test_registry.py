@@ -111,6 +111,16 @@ def test_an_unknown_kind_is_refused_by_the_lowering(unknown):
     assert "use operators among: Abs, Add" in message
 
 
+def test_a_lowering_to_an_operator_without_a_table_of_options_is_refused(unknown, monkeypatch):
+    monkeypatch.setattr(registry, "_LOWERINGS", {})
+    registry.lowers("Unheard")(lambda lowering, operator: lowering.writer.operator("COS", [], []))
+    with pytest.raises(UnsupportedError) as caught:
+        lower(unknown)
+    message = str(caught.value)
+    assert "node_7' cannot be exported: exporter/tflite/writer.py has no COS in _OPTIONS" in message
+    assert "name the schema's table of COS there" in message
+
+
 def test_an_unknown_kind_is_refused_by_the_reference(unknown):
     import numpy as np
 
