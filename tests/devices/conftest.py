@@ -31,6 +31,8 @@ phones = load_helper("phone")
 pies = load_helper("pi")
 native_bundles = load_helper("native_bundles")
 armhf = load_helper("armhf")
+load_helper("pages", _HERE.parent / "docs")
+page_runner = load_helper("runner", _HERE.parent / "docs")
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +155,25 @@ def pi(arm64_root, enter_root):
     )
     yield running
     running.stop()
+
+
+@pytest.fixture
+def run_page(tmp_path, monkeypatch):
+    """Runs a page of docs/ whose devices are the tests' own: its text with some parts changed."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def call(name, changes, folder=tmp_path):
+        text = (page_runner.ROOT / "docs" / name).read_text(encoding="utf-8")
+        for old, new in changes.items():
+            assert old in text, f"{name} does not have: {old}"
+            text = text.replace(old, new)
+        page = tmp_path / name
+        page.write_text(text, encoding="utf-8")
+        runner = page_runner.Runner(folder)
+        runner.page(page)
+        return runner.ran
+
+    return call
 
 
 @pytest.fixture(scope="session")
