@@ -23,7 +23,7 @@ from shorter import shortened
 
 from exporter.gate.verdict import NOTHING
 
-ELSEWHERE = {"devices.md": "tests/devices"}
+ELSEWHERE = {"devices.md": "tests/devices", "journeys.md": "tests/devices"}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = ROOT / "examples"
 OURS = {"exporter", "devices", "runtimes"}
