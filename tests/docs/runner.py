@@ -6,15 +6,28 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pages import Block, Step, blocks, missing_line, steps
 
+from devices.config import load_devices
+from exporter.errors import EdgewrightError
+from exporter.gate import load_budget
+from exporter.recipe import load_recipe
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 500
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+MINIMAL = {
+    "name": 'name = "minimal"',
+    "model": '[model]\nfactory = "module:make"\nweights = "weights.pt"',
+    "input": '[input]\nshape = "1x3x32x32"',
+    "data": '[data]\ntrain = "module:train"\ntest = "module:test"',
+}
+"""What a part of a recipe needs to be one."""
 VERSIONS = ["-c", "constraints.txt"]
 """What pip needs to install the versions that are tested."""
 
@@ -61,7 +74,7 @@ class Runner:
         elif block.language == "python":
             self._run((sys.executable, "-c", block.text), ())
         if block.language == "toml":
-            tomllib.loads(block.text)
+            _check_toml(block.text)
         if block.language in ("console", "sh", "bash"):
             for number, step in enumerate(found := steps(block)):
                 after = found[number + 1].argv if number + 1 < len(found) else ()
@@ -112,6 +125,26 @@ class Runner:
         missing = missing_line(shown, printed)
         if missing is not None:
             raise PageError(f"{' '.join(argv)} does not print: {missing!r}\n{printed[-3000:]}")
+
+
+def _check_toml(text: str) -> None:
+    """A TOML block is a file of devices, a budget, a recipe, or a part of a recipe, and is read."""
+    try:
+        tables = tomllib.loads(text)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, "block.toml")
+            file.write_text(text, encoding="utf-8")
+            if any("address" in table for table in tables.values() if isinstance(table, dict)):
+                load_devices(file)
+            elif {"limits", "operators"} & set(tables):
+                load_budget(file)
+            else:
+                rest = {key: lines for key, lines in MINIMAL.items() if key not in tables}
+                name = rest.pop("name", "")  # a key of no table stands before them
+                file.write_text("\n".join((name, text, *rest.values())), encoding="utf-8")
+                load_recipe(file)
+    except (EdgewrightError, tomllib.TOMLDecodeError) as error:
+        raise PageError(f"is not read: {error}") from None
 
 
 def _check_install(words: list[str]) -> None:

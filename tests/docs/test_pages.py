@@ -1,6 +1,7 @@
 """Every command, file and piece of code in the documents works, in the order of its page.
 
-The digits' recipe is shortened and its build made once; everything else runs as it is written.
+The digits' recipe is shortened and its build made once; of make only `make -n` is run, and pip's
+lines are only looked at; everything else runs as it is written.
 Pages that need a device are run by the tests of devices, which have stand-ins for one.
 """
 
@@ -167,9 +168,23 @@ def test_an_exit_code_that_the_page_shows_may_be_any(tmp_path):
     Runner(tmp_path).page(write(tmp_path, block))
 
 
-def test_a_toml_block_must_be_toml(tmp_path):
-    with pytest.raises(ValueError, match="Expected"):
-        Runner(tmp_path).page(write(tmp_path, "```toml\na b\n```\n"))
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a b", "Expected '='"),
+        ("[prune]\nsparsty = 0.8\nepochs = 1\nlr = 0.1", "did you mean 'sparsity'"),
+        ("[quantise]\nepochs = 1", "did you mean 'quantize'"),
+        ('[limits."*.tflite"]\nfile_byte = 1', "did you mean file_bytes"),
+        ('[pi]\naddress = "local"\npins = "0"', "did you mean 'pin'"),
+    ],
+)
+def test_a_toml_block_must_be_read_by_what_it_is_for(text, problem, tmp_path):
+    with pytest.raises(PageError, match=rf"page\.md:1: is not read: (.|\n)*{problem}"):
+        Runner(tmp_path).page(write(tmp_path, f"```toml\n{text}\n```\n"))
+
+
+def test_a_part_of_a_recipe_is_read_as_one(tmp_path):
+    Runner(tmp_path).page(write(tmp_path, "```toml\n[quantize]\nactivations = 'int16'\n```\n"))
 
 
 @pytest.mark.parametrize(
