@@ -104,10 +104,12 @@ def find_groups(module: nn.Module, example: torch.Tensor, exempt: Sequence[str] 
     with evaluating(module):
         graph = dependency_graph(module, example)
         trial = _Trial(module, example)
+        tied = _tied(module)
         groups, kept = [], {}
         for found in graph.get_all_groups(root_module_types=PRUNED_TYPES):
             group = _group_of(found, graph)
             reason = _named_reason(found, graph, group, exempt)
+            reason = reason or _tied_reason(group, tied)
             reason = reason or trial.shape_problem(group)
             reason = reason or _meaning_problem(module, example, group)
             if reason is None:
@@ -127,6 +129,27 @@ def _named_reason(found: Any, graph: Any, group: ChannelGroup, exempt: Sequence[
         return "its channels are the model's outputs"
     if group.channels // group.unit < 2:
         return "its blocks have one channel each"
+    return None
+
+
+def _tied(module: nn.Module) -> dict[nn.Parameter, list[str]]:
+    """The parameters that several layers share, and the names that they have there."""
+    names: dict[nn.Parameter, list[str]] = {}
+    for owner, part in module.named_modules():
+        for key, parameter in part._parameters.items():
+            if parameter is not None:
+                names.setdefault(parameter, []).append(f"{owner}.{key}".lstrip("."))
+    return {parameter: found for parameter, found in names.items() if len(found) > 1}
+
+
+def _tied_reason(group: ChannelGroup, tied: dict[nn.Parameter, list[str]]) -> str | None:
+    """Pruning gives each layer a parameter of its own: what is tied would come apart."""
+    for touch in group.touches:
+        part = touch.module
+        own = [part] if isinstance(part, nn.Parameter) else part.parameters(recurse=False)
+        for parameter in own:
+            if parameter in tied:
+                return " and ".join(f"'{name}'" for name in tied[parameter]) + " are tied"
     return None
 
 

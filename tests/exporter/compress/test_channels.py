@@ -207,6 +207,37 @@ def test_tied_weights_stay_tied():
     assert module.one.weight.shape == (4, 4)
 
 
+def test_layers_that_share_a_weight_keep_their_channels():
+    """Pruned, each would have one of its own, and narrow() would give another network."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 32, 3, padding=1)
+            self.one, self.two = (nn.Conv2d(32, 32, 3, padding=1) for _ in range(2))
+            self.two.weight = self.one.weight
+            self.last = nn.Conv2d(32, 32, 1)
+            self.head = nn.Linear(32, 4)
+
+        def forward(self, x):
+            x = self.stem(x).relu()
+            x = x + self.one(x).relu()
+            x = x + self.two(x).relu()
+            return self.head(self.last(x).relu().mean((2, 3)))
+
+    module, example = Tied(), torch.randn(2, 3, 8, 8)
+    pruned = prune_channels(module, example, Channels(macs=0.99))
+    assert pruned.widths.layers.keys() == {"last"}
+    assert "'one.weight' and 'two.weight' are tied" in pruned.chosen.kept.values()
+    assert module.one.weight is module.two.weight
+    fresh = narrow(Tied(), pruned.widths)
+    with torch.no_grad():
+        module.one.weight.add_(0.1)
+    fresh.load_state_dict(module.state_dict())
+    assert torch.equal(fresh(example), module(example))
+
+
 def test_uniform_keeps_the_same_share_of_every_layer():
     module = ZOO["resnet18"].make(small=False)
     example = torch.zeros(1, 3, 32, 32)
