@@ -109,6 +109,7 @@ def find_groups(module: nn.Module, example: torch.Tensor, exempt: Sequence[str] 
         for found in graph.get_all_groups(root_module_types=PRUNED_TYPES):
             group = _group_of(found, graph)
             reason = _named_reason(found, graph, group, exempt)
+            reason = reason or _frozen_reason(group)
             reason = reason or _tied_reason(group, tied)
             reason = reason or trial.shape_problem(group)
             reason = reason or _meaning_problem(module, example, group)
@@ -129,6 +130,14 @@ def _named_reason(found: Any, graph: Any, group: ChannelGroup, exempt: Sequence[
         return "its channels are the model's outputs"
     if group.channels // group.unit < 2:
         return "its blocks have one channel each"
+    return None
+
+
+def _frozen_reason(group: ChannelGroup) -> str | None:
+    """Layers that do not train keep what they make; what they read may go."""
+    for touch in group.touches:
+        if touch.side == "out" and not touch.module.weight.requires_grad:
+            return f"'{touch.name}' is frozen (requires_grad=False)"
     return None
 
 
@@ -163,13 +172,15 @@ def prune_groups(
         example: as there.
         removed: roots of groups, and which of their channels go; in the order of the groups.
     """
+    trains = {name: parameter.requires_grad for name, parameter in module.named_parameters()}
     with evaluating(module):
         graph = dependency_graph(module, example)
         for root, channels in removed:
             if channels:
                 _pruning_group(graph, module.get_submodule(root), channels).prune()
-    for parameter in module.parameters():
+    for name, parameter in module.named_parameters():
         parameter.grad = None
+        parameter.requires_grad_(trains[name])
 
 
 def dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
@@ -197,7 +208,8 @@ def dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
 
     graph = Graph()
     try:
-        with torch.enable_grad():
+        # The graph is autograd's: it does not have what is frozen.
+        with differentiable(module), torch.enable_grad():
             graph.build_dependency(module, example_inputs=example[:1], verbose=False)
     except (ArithmeticError, AttributeError, AssertionError, LookupError, TypeError) as error:
         raise UnsupportedError(
@@ -207,6 +219,19 @@ def dependency_graph(module: nn.Module, example: torch.Tensor) -> Any:
             "leave [channels] out of the recipe",
         ) from error
     return graph
+
+
+@contextmanager
+def differentiable(module: nn.Module) -> Iterator[None]:
+    """Gradients for frozen parameters too, for a while."""
+    frozen = [p for p in module.parameters() if not p.requires_grad and p.is_floating_point()]
+    for parameter in frozen:
+        parameter.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
 
 
 def _shuffles(reshape: Any) -> bool:

@@ -238,6 +238,30 @@ def test_layers_that_share_a_weight_keep_their_channels():
     assert torch.equal(fresh(example), module(example))
 
 
+def test_frozen_layers_keep_their_channels_and_stay_frozen():
+    """At the front and in the middle, with a batch norm and a reader that is narrowed."""
+    torch.manual_seed(0)
+    wide = [nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU()]
+    more = [nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.ReLU()]
+    module = nn.Sequential(*wide, *more, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
+    for index in (0, 3, 5, 11):
+        module[index].requires_grad_(requires_grad=False)
+    pruned = prune_channels(module, torch.randn(1, 3, 8, 8), Channels(macs=0.8))
+    assert pruned.widths.layers.keys() <= {"2", "7"}
+    assert module[3].num_features == module[5].in_channels < 32
+    for name in ("0", "5"):
+        assert pruned.chosen.kept[name] == f"'{name}' is frozen (requires_grad=False)"
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    assert frozen == {f"{n}.{key}" for n in (0, 3, 5, 11) for key in ("weight", "bias")}
+
+
+def test_a_network_that_is_frozen_as_a_whole_is_refused():
+    with pytest.raises(RecipeError, match=r"no channels can be pruned(.|\n)*is frozen"):
+        prune_channels(
+            residual().requires_grad_(requires_grad=False), torch.randn(1, 3, 8, 8), Channels(0.5)
+        )
+
+
 def test_uniform_keeps_the_same_share_of_every_layer():
     module = ZOO["resnet18"].make(small=False)
     example = torch.zeros(1, 3, 32, 32)
