@@ -9,7 +9,7 @@ a group without batch norms.
 "taylor": how much the loss changes when the channel is zero, to first order, squared, summed over
 calibration batches (Molchanov et al., arXiv:1906.10771, equation 8): the sum of gradient times
 value over gamma and beta of its batch norms, or over its weights and bias where it has none. The
-values of all groups are of one scale.
+values of all groups are of one scale. Frozen parameters count as any others.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from exporter.compress.channel_groups import (
     Touch,
     by_input,
     by_output,
+    differentiable,
 )
 from exporter.errors import RecipeError
 from exporter.modules import evaluating
@@ -85,7 +86,7 @@ def _taylor(
 ) -> list[torch.Tensor]:
     totals = [torch.zeros(group.channels, dtype=torch.float64) for group in groups]
     count = 0
-    with evaluating(module):
+    with evaluating(module), differentiable(module):
         for inputs, targets in batches:
             count += 1
             module.zero_grad(set_to_none=True)

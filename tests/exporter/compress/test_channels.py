@@ -160,6 +160,23 @@ def test_taylor_is_the_change_of_the_loss():
     np.testing.assert_allclose(found.numpy(), expected, rtol=0.02, atol=1e-9)
 
 
+def test_taylor_is_the_same_with_frozen_batch_norms():
+    torch.manual_seed(0)
+    net = residual()
+    inputs = torch.randn(8, 3, 8, 8)
+    batches = [(inputs, torch.randint(0, 4, (8,)))]
+    groups = find_groups(net, inputs).groups
+    expected = importance_of("taylor", net, groups, batches)
+    for norm in (net.norm1, net.norm2):
+        norm.requires_grad_(requires_grad=False)
+    found = importance_of("taylor", net, groups, batches)
+    assert all(bool((values > 0).any()) for values in expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert torch.equal(ours, theirs)
+    assert not any(p.requires_grad for p in (*net.norm1.parameters(), *net.norm2.parameters()))
+    assert all(p.grad is None for p in net.parameters())
+
+
 def test_the_last_layer_and_exempt_ones_keep_their_outputs():
     module = ZOO["resnet18"].make(small=True)
     example = ZOO["resnet18"].example(1, small=True)
