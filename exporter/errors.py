@@ -10,6 +10,7 @@ EdgewrightError             exit code 2   (runtimes.errors)
 ├── UnsupportedError        2  a node that cannot be exported: names it, the reason, the remedy
 ├── EmulationError          3  a CPU cannot be emulated here: the emulator or its root is missing
 ├── WeightError             2  a parameter of a model is NaN or infinite; the message names it
+├── DivergedError           2  training ended in a loss that is not finite; a FloatingPointError too
 └── CanonicalError          2  a graph breaks an invariant of the canonical form
 """
 
@@ -23,6 +24,7 @@ from runtimes.errors import EdgewrightError, MissingRuntimeError, ModelError, Pa
 __all__ = [
     "BuildError",
     "CanonicalError",
+    "DivergedError",
     "EdgewrightError",
     "EmulationError",
     "MissingRuntimeError",
@@ -64,6 +66,10 @@ class UnsupportedError(EdgewrightError):
 
 class WeightError(EdgewrightError):
     """A parameter of a model cannot be worked with; the message names it."""
+
+
+class DivergedError(EdgewrightError, FloatingPointError):
+    """The loss of a training step is NaN or infinite."""
 
 
 class CanonicalError(EdgewrightError):

@@ -21,6 +21,7 @@ from exporter.compress.channel_groups import ChannelGroup, find_groups, prune_gr
 from exporter.compress.importance import Batches, Importance, Loss, importance_of
 from exporter.compress.layer_costs import Costs
 from exporter.compress.layer_times import LayerTimes
+from exporter.compress.magnitude import check_finite
 from exporter.compress.widths import Widths, difference, sizes_of
 from exporter.errors import RecipeError
 
@@ -126,6 +127,7 @@ def prune_channels(
     Raises:
         RecipeError: the target cannot be reached, or an exempt layer does not exist.
         UnsupportedError: torch-pruning cannot follow the module's code.
+        WeightError: a parameter that is not finite, by its name.
     """
     chosen = choose_channels(module, example, channels, batches, loss)
     return Narrowed(remove_channels(module, example, chosen.removed), chosen)
@@ -139,6 +141,7 @@ def choose_channels(
     loss: Loss = nn.functional.cross_entropy,
 ) -> Chosen:
     """Decide which channels go; the module stays as it is. See `prune_channels`."""
+    check_finite(module.named_parameters())
     grouping = find_groups(module, example, channels.exempt)
     groups = grouping.groups
     if not groups:

@@ -8,6 +8,7 @@ from typing import Final
 from torch import nn
 
 from exporter.compress import Compressor, Plan, compress
+from exporter.compress.magnitude import check_finite
 from exporter.quantize.fold import Grids
 from exporter.stages.channels import bare_module, narrow_and_fit, start_path
 from exporter.stages.context import Context, Figures
@@ -25,6 +26,7 @@ def train(context: Context) -> Figures:
     """Train to fp32, or take the weights that the recipe names."""
     recipe = context.recipe
     module = context.module(recipe.model.weights)
+    check_finite(module.named_parameters())
     subject = Subject("train", module)
     if recipe.train is not None:
         run_fit(context, subject, recipe.train, "train fp32")

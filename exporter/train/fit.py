@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from exporter.errors import RecipeError
+from exporter.errors import DivergedError, RecipeError
 from exporter.modules import evaluating
 from exporter.train import randomness
 from exporter.train.batch_norm import Synchronized, freeze
@@ -86,7 +86,7 @@ def fit(
         teacher: whose outputs are learned beside the targets.
 
     Raises:
-        FloatingPointError: the loss is not finite.
+        DivergedError: the loss is not finite; a FloatingPointError.
         RecipeError: a precision that the device does not have, or a batch that cannot be shared
             out among the processes.
     """
@@ -225,8 +225,11 @@ class _Loop:
         if not self.alone:
             total = self.accelerator.reduce(total, "mean")
         if not bool(torch.isfinite(total)):
-            raise FloatingPointError(
-                f"the loss is {float(total)} at step {self.step}: lower the rate"
+            raise DivergedError(
+                f"the loss is {float(total)} at step {self.step}: lower the rate",
+                expected="a finite loss",
+                found=f"{float(total)}",
+                remedy="set lr lower, or limit gradients: clip, which recipes call clip_gradients",
             )
         return float(total)
 

@@ -18,7 +18,7 @@ from exporter.compress.importance import IMPORTANCES, importance_of
 from exporter.compress.layer_costs import layers_of
 from exporter.compress.layer_times import LayerTime, LayerTimes
 from exporter.compress.widths import Widths, narrow
-from exporter.errors import RecipeError, UnsupportedError
+from exporter.errors import RecipeError, UnsupportedError, WeightError
 from exporter.graph import integer
 from exporter.inputs import InputSpec
 
@@ -363,6 +363,14 @@ def test_what_cannot_be_reached_is_refused(channels, message):
 def test_widths_of_another_model_are_refused(widths, message):
     with pytest.raises(RecipeError, match=message):
         narrow(residual(), widths)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    net = residual()
+    with torch.no_grad():
+        net.body.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(WeightError, match=r"'body\.weight' holds NaN"):
+        prune_channels(net, torch.randn(1, 3, 8, 8), Channels(macs=0.5))
 
 
 def test_code_that_cannot_be_followed_is_refused():

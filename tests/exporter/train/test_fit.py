@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from exporter.errors import BuildError, RecipeError
+from exporter.errors import BuildError, EdgewrightError, RecipeError
 from exporter.train import Checkpoints, FitSettings, Hooks, evaluate, fit, randomness
 from exporter.train.checkpoint import read_tensors, write_tensors
 from exporter.train.order import Draw, Order, Seeded, loader_of
@@ -111,8 +111,10 @@ def test_batch_norm_is_frozen_over_the_last_share():
 
 
 def test_a_loss_that_is_not_finite_ends_it():
-    with pytest.raises(FloatingPointError, match="lower the rate"):
+    with pytest.raises(FloatingPointError, match="at step 1: lower the rate") as caught:
         trained(FitSettings(4, 1e30, batch_size=16))
+    assert isinstance(caught.value, EdgewrightError)
+    assert caught.value.exit_code == 2
 
 
 def test_an_epoch_hook_ends_it():

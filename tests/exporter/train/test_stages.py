@@ -14,7 +14,7 @@ from torch import nn
 
 from exporter import pipeline
 from exporter.compress import Levels, Plan, Ramp, compress
-from exporter.errors import RecipeError
+from exporter.errors import RecipeError, WeightError
 from exporter.progress import Silent
 from exporter.recipe import load_recipe
 from exporter.stages import quantize, ship, train
@@ -72,6 +72,16 @@ def test_a_model_that_comes_in_evaluation_mode_is_trained_as_any_other(make):
         weights.append(load_file(context.state_path("fp32")))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert int(weights[1]["1.num_batches_tracked"]) > 0
+
+
+def test_weights_that_are_no_numbers_are_refused_before_training(make, tmp_path):
+    context = make(model='weights = "start.pt"')
+    module = make().module()
+    with torch.no_grad():
+        module[3].weight[0, 0, 0, 0] = float("nan")
+    torch.save(module.state_dict(), tmp_path / "start.pt")
+    with pytest.raises(WeightError, match=r"'3\.weight' holds NaN"):
+        train.train(context)
 
 
 def test_sparsity_stops_growing_where_the_package_is_small_enough(make):
