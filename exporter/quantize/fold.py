@@ -83,11 +83,18 @@ def fold_batch_norm(graph_module: GraphModule, grids: Grids) -> int:
             continue
         if source.target is ATEN.linear.default and len(source.meta["val"].shape) != 2:
             continue
-        scale_output(graph_module, source, *batch_norm_affine(graph_module, node), grids)
+        affine = batch_norm_affine(graph_module, node)
+        scale_output(graph_module, source, *affine, grids, trains=_trains(graph_module, node))
         remove(graph_module, node, source)
         folded += 1
     finish_edit(graph_module)
     return folded
+
+
+def _trains(graph_module: GraphModule, node: Node) -> bool:
+    """Whether a layer or batch norm has a parameter that trains."""
+    parameters = (parameter_of(graph_module, argument) for argument in node.args[1:3])
+    return any(parameter is not None and parameter.requires_grad for parameter in parameters)
 
 
 @torch.no_grad()
@@ -119,8 +126,13 @@ def scale_output(
     factor: torch.Tensor,
     shift: torch.Tensor,
     grids: Grids,
+    *,
+    trains: bool = False,
 ) -> None:
-    """Make a convolution give factor * y + shift; both float32 [out]."""
+    """Make a convolution give factor * y + shift; both float32 [out].
+
+    A bias that it gets trains where the convolution does, or with `trains`.
+    """
     name, weight = _own_weight(graph_module, conv, grids)
     grid = grids.get(name)
     by_channel = (-1,) + (1,) * (weight.dim() - 1)
@@ -139,7 +151,7 @@ def scale_output(
         set_parameter(graph_module, name, (apart * outputs).flatten(0, 1))
     else:
         set_parameter(graph_module, name, weight * factor.reshape(by_channel))
-    _set_bias(graph_module, conv, factor, shift)
+    _set_bias(graph_module, conv, factor, shift, trains=trains)
 
 
 def _own_weight(graph_module: GraphModule, conv: Node, grids: Grids) -> tuple[str, torch.Tensor]:
@@ -157,6 +169,7 @@ def _own_weight(graph_module: GraphModule, conv: Node, grids: Grids) -> tuple[st
     }
     if len(readers) > 1:
         own = add_parameter(graph_module, f"{name}_of_{conv.name}", weight, conv)
+        graph_module.get_parameter(str(own.target)).requires_grad_(weight.requires_grad)
         if name in grids:
             grids[str(own.target)] = grids[name]
         conv.args = (conv.args[0], own, *conv.args[2:])
@@ -165,14 +178,21 @@ def _own_weight(graph_module: GraphModule, conv: Node, grids: Grids) -> tuple[st
 
 
 def _set_bias(
-    graph_module: GraphModule, conv: Node, factor: torch.Tensor, shift: torch.Tensor
+    graph_module: GraphModule,
+    conv: Node,
+    factor: torch.Tensor,
+    shift: torch.Tensor,
+    *,
+    trains: bool = False,
 ) -> None:
     arguments = list(conv.args) + [None] * (3 - len(conv.args))
     bias = parameter_of(graph_module, arguments[2])
     if bias is not None:
         set_parameter(graph_module, str(arguments[2].target), bias * factor + shift)
         return
+    trains = trains or _trains(graph_module, conv)
     arguments[2] = add_parameter(graph_module, f"{conv.name}_bias", shift, conv)
+    graph_module.get_parameter(str(arguments[2].target)).requires_grad_(trains)
     conv.args = tuple(arguments)
 
 

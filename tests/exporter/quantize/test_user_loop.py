@@ -99,6 +99,23 @@ def test_levels_of_phase_a_stay_what_they_are(tmp_path):
     assert 0.3 < float((integers == 0).float().mean()) < 0.9
 
 
+@pytest.mark.parametrize("frozen", [(), (0, 1), (0,), (1,)])
+def test_what_was_frozen_stays_frozen(frozen):
+    """A bias that batch norm becomes trains where the convolution or the batch norm did."""
+    norm = [nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU()]
+    module = nn.Sequential(*norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 7)).eval()
+    for index in frozen:
+        module[index].requires_grad_(requires_grad=False)
+    qat = prepare_qat(module, networks.SPEC, [networks.frames(16)])
+    trains = {name: p.requires_grad for name, p in qat.module.named_parameters()}
+    assert trains == {
+        "0_weight_grid.latent": 0 not in frozen,
+        "conv2d_bias": len(frozen) < 2,
+        "5_weight_grid.latent": True,
+        "5.bias": True,
+    }
+
+
 def test_under_autocast(qat):
     optimizer = torch.optim.SGD(qat.module.parameters(), 0.02)
     losses = []
