@@ -20,7 +20,7 @@ from exporter.stages.watch import Watch
 from exporter.stages.weights import load_tensors
 from exporter.train import Checkpoints, FitSettings, Hooks, Teacher, fit, randomness
 from exporter.train.checkpoint import Part, Tensors
-from exporter.train.distill import cache_path, is_deterministic
+from exporter.train.distill import is_deterministic
 
 TRAINING_LOG: Final = "training.csv"
 
@@ -188,5 +188,5 @@ def _teacher(context: Context, stage: str, dataset: Dataset[Any]) -> Teacher | N
         context.spec.to_model,
         temperature=section.temperature,
         alpha=section.alpha,
-        cache=(cache_path(context.directory / "stages", stage), samples) if cached else None,
+        cache=(context.directory / "stages", samples) if cached else None,
     )

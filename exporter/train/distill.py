@@ -9,7 +9,7 @@ computed once and kept in a file.
 
 from __future__ import annotations
 
-import os
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -33,16 +33,18 @@ LARGEST_CACHE: Final = 4 * 2**30
 class Cache:
     """A teacher's outputs by sample, in a file that is mapped into memory, not read into it.
 
+    The file has no name: it is gone with the process, whatever ends that.
+
     Args:
-        path: of the file; made anew.
+        folder: that the file lies in.
         samples: of the data set.
         width: outputs of one sample.
     """
 
-    def __init__(self, path: Path, samples: int, width: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._outputs = np.memmap(path, np.float32, "w+", shape=(samples, width))
+    def __init__(self, folder: Path, samples: int, width: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as it is used
+        self._outputs = np.memmap(self._file, np.float32, "w+", shape=(samples, width))
         self._known = np.zeros(samples, np.bool_)
 
     def get(self, indices: Sequence[int]) -> torch.Tensor | None:
@@ -59,7 +61,7 @@ class Cache:
     def remove(self) -> None:
         """Remove the file."""
         self._outputs._mmap.close()  # type: ignore[attr-defined]
-        self.path.unlink(missing_ok=True)
+        self._file.close()
 
 
 class Teacher:
@@ -70,7 +72,7 @@ class Teacher:
         to_model: turns inputs of the data set into what it takes.
         temperature: softens both distributions.
         alpha: weight of the teacher against the targets, in [0, 1].
-        cache: the path and the number of samples, where samples are the same in every epoch.
+        cache: a folder and the number of samples, where samples are the same in every epoch.
     """
 
     def __init__(
@@ -119,11 +121,11 @@ class Teacher:
         if self._place is None:
             return
         if self._cache is None:
-            path, samples = self._place
+            folder, samples = self._place
             if samples * outputs[0].numel() * 4 > LARGEST_CACHE or outputs.dim() != 2:
                 self._place = None
                 return
-            self._cache = Cache(path, samples, outputs.shape[1])
+            self._cache = Cache(folder, samples, outputs.shape[1])
         self._cache.put(indices, outputs)
 
     def blend(
@@ -177,11 +179,6 @@ def is_deterministic(dataset: Dataset[Any]) -> bool:
             seed_everything(attempt)
             drawn.append([torch.as_tensor(_sample(dataset[index])) for index in picks])
     return all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
-
-
-def cache_path(folder: Path, stage: str) -> Path:
-    """Where a stage's process keeps a teacher's outputs."""
-    return folder / f"{stage}.teacher.{os.getpid()}.f32"
 
 
 def _sample(item: Any) -> Any:
