@@ -311,7 +311,7 @@ def _parts(count: int, *tensors: torch.Tensor | None) -> list[tuple[Any, ...]]:
 @contextmanager
 def _accelerated(settings: FitSettings) -> Iterator[Any]:
     """An accelerator of the wanted precision; others may follow with another one."""
-    from accelerate import Accelerator, InitProcessGroupKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
     team = Team.launched()
@@ -321,7 +321,12 @@ def _accelerated(settings: FitSettings) -> Iterator[Any]:
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=team.on_cpus,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=PATIENCE),
+            # Such as a head that the loss does not read, or a layer that some batches skip. torch
+            # warns once where there is none: whether there is one is only known step by step.
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+        ],
     )
     # Where a device has no such precision, accelerate computes in fp32 without a word.
     used, device = accelerator.mixed_precision, accelerator.device

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -216,6 +220,44 @@ def test_samples_are_augmented_alike_however_they_are_loaded(workers):
     for batch, indices in zip(batches, again, strict=True):
         alone = [Seeded(noisy, 3)[Draw(5, index)] for index in indices]
         assert batch.tolist() == pytest.approx(alone)
+
+
+UNREAD = """
+import os, torch
+from torch import nn
+from torch.utils.data import TensorDataset
+from exporter.train import FitSettings, fit
+
+class Unread(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.unread = nn.Linear(8, 2), nn.Linear(8, 2)
+    def forward(self, x):
+        return self.body(x)
+
+torch.manual_seed(0)
+inputs = torch.randn(64, 8)
+module = Unread()
+data = TensorDataset(inputs, (inputs[:, 0] > 0).long())
+fit(module, data, FitSettings(2, 0.1, batch_size=16, accumulate=2), to_model=lambda x: x)
+if os.environ.get("RANK", "0") == "0":
+    torch.save(module.state_dict(), f"{os.environ.get('WORLD_SIZE', '1')}.pt")
+"""
+
+
+def test_two_processes_train_a_module_with_a_part_that_is_not_read(tmp_path):
+    (tmp_path / "unread.py").write_text(UNREAD)
+    root = str(Path(__file__).parents[3])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]):
+        argv = [sys.executable, *launcher, "unread.py"]
+        done = subprocess.run(
+            argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (torch.load(tmp_path / f"{count}.pt") for count in (1, 2))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-6, rtol=1e-5)
 
 
 def test_processes_share_batches_out():
