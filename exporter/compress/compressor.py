@@ -29,7 +29,7 @@ from exporter.compress.coded_size import CodedSize, coded_size, weights_of
 from exporter.compress.criteria import criterion_of
 from exporter.compress.layer import CLASSES, Layer, layers_by_weight
 from exporter.compress.levels import layer_step
-from exporter.compress.magnitude import check_finite, layer_masks
+from exporter.compress.magnitude import check_finite, check_module, layer_masks
 from exporter.compress.names import check_exempt, values_by_layer
 from exporter.compress.plan import Levels, Plan
 from exporter.compress.rate import Choice, choose_steps
@@ -67,7 +67,7 @@ def compress(
     Raises:
         RecipeError: an exempt name that is no layer of the model, a pattern of single layers that
             matches none, or no layer is left.
-        WeightError: a parameter that is not finite, by its name.
+        WeightError: a parameter, or what a batch norm measured, is not finite; its name is given.
     """
     return Compressor(model, plan, calibration=calibration, to_model=to_model)
 
@@ -83,7 +83,7 @@ class Compressor:
         calibration: Iterable[Any] = (),
         to_model: ToModel | None = None,
     ) -> None:
-        check_finite(model.named_parameters())
+        check_module(model)
         self.model = model
         self.plan = plan
         self._calibration = calibration
@@ -125,7 +125,9 @@ class Compressor:
         Raises:
             RecipeError: the step is "auto", and there is no calibration data; or a pattern of
                 single layers matches none.
+            WeightError: a weight became NaN or infinite.
         """
+        check_finite(self.model.named_parameters())
         own = self._own_values(levels.layers, SHARED)
         steps = dict.fromkeys(self._layers, levels.step) | own
         if levels.kind == "uniform" and levels.step == "auto" and len(own) < len(self._layers):
@@ -168,7 +170,7 @@ class Compressor:
                 any case.
 
         Raises:
-            RecipeError: a weight became NaN or infinite.
+            WeightError: a weight became NaN or infinite; seen where masks grow and levels begin.
         """
         self.steps_done += 1
         plan = self.plan
@@ -235,7 +237,11 @@ class Compressor:
         Returns:
             The grids of the weights that have levels, by parameter name, for
             `exporter.quantize.quantize.prepare_module`.
+
+        Raises:
+            WeightError: a parameter, or what a batch norm measured, became NaN or infinite.
         """
+        check_finite(self.model.named_parameters())
         grids: Grids = {}
         for name, layer in self._layers.items():
             if layer.step is not None:
@@ -245,6 +251,7 @@ class Compressor:
             layer.detach()
         if loader is not None:
             re_estimate(self.model, loader, to_model or self._to_model)
+        check_module(self.model)
         return grids
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import WeightError
 
@@ -82,6 +84,18 @@ def check_finite(named: Iterable[tuple[str, torch.Tensor]]) -> None:
                 found=f"{bad} of {tensor.numel()} values are not",
                 remedy="lower the learning rate, or start from sound weights",
             )
+
+
+def check_module(module: nn.Module) -> None:
+    """Refuse NaN and infinity in a module's parameters and in what its batch norms measured.
+
+    Raises:
+        WeightError: as `check_finite`.
+    """
+    check_finite(module.named_parameters())
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm):
+            check_finite(part.named_buffers(name))
 
 
 def kth_magnitude(tensors: Iterable[torch.Tensor], k: int) -> float:

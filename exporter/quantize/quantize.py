@@ -13,7 +13,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from exporter.build import Activations
-from exporter.compress.magnitude import check_finite
+from exporter.compress.magnitude import check_module
 from exporter.errors import RecipeError
 from exporter.inputs import InputSpec
 from exporter.quantize.best import Best, Search
@@ -99,9 +99,9 @@ def folded(module: nn.Module, spec: InputSpec, grids: Grids | None = None) -> Gr
 
     Raises:
         UnsupportedError: a part that cannot be captured or folded.
-        WeightError: a parameter that holds NaN or infinity, by its name.
+        WeightError: a parameter or a batch norm's statistic with NaN or infinity, by its name.
     """
-    check_finite(module.named_parameters())
+    check_module(module)
     example = torch.zeros((2, *spec.shape[1:]))
     graph_module = capture(copy.deepcopy(module), example)
     normalise(graph_module, spec.shape[1:])

@@ -9,9 +9,10 @@ import tiny
 import torch
 from torch import nn
 
-from exporter.compress import Plan, Ramp, compress
+from exporter.compress import Levels, Plan, Ramp, compress
 from exporter.errors import WeightError
 from exporter.inputs import InputSpec
+from exporter.quantize.quantize import prepare_module
 from exporter.tflite.reader import read_tflite
 
 
@@ -42,6 +43,43 @@ def test_training_that_diverges_is_refused_by_name():
         net.point.weight[0] = float("inf")
     with pytest.raises(WeightError, match=r"'point\.weight' holds NaN or infinity"):
         compressor.step()
+
+
+@pytest.mark.parametrize("levels", [Levels(), Levels("kmeans")], ids=["uniform", "kmeans"])
+def test_levels_refuse_weights_that_became_no_numbers(levels):
+    net = networks.network()
+    compressor = compress(net)
+    with torch.no_grad():
+        net.point.weight[0, 0] = float("nan")
+    with pytest.raises(WeightError, match=r"'point\.weight' holds NaN or infinity"):
+        compressor.share(levels)
+
+
+@pytest.mark.parametrize("name", ["point.weight", "fc.bias", "bn.running_var"])
+def test_what_became_no_number_behind_the_levels_does_not_ship(name):
+    net = networks.network()
+    compressor = compress(net)
+    compressor.share()
+    net.state_dict()[name][0] = float("nan")
+    with pytest.raises(WeightError, match=f"'{name}' holds NaN or infinity"):
+        compressor.finish()
+    with pytest.raises(WeightError, match=f"'{name}' holds NaN or infinity"):
+        compress(net)
+
+
+def test_statistics_that_are_no_numbers_can_be_measured_anew():
+    net = networks.network()
+    compressor = compress(net)
+    net.bn.running_var[0] = float("nan")
+    compressor.finish([torch.rand(4, 3, 32, 24)])
+    assert bool(net.bn.running_var.isfinite().all())
+
+
+def test_statistics_that_are_no_numbers_are_not_quantized():
+    net = networks.network()
+    net.bn.running_mean[0] = float("inf")
+    with pytest.raises(WeightError, match=r"'bn\.running_mean' holds NaN or infinity"):
+        prepare_module(net, InputSpec((1, 3, 32, 24), "float32"), [torch.rand(4, 3, 32, 24)])
 
 
 class Tied(nn.Module):
