@@ -8,6 +8,7 @@ import onnx_ir as ir
 import torch
 
 from exporter.build import replacing, save_json
+from exporter.compress.criteria import pattern_of
 from exporter.compress.structure import structure_of
 from exporter.graph.canonical import canonicalise
 from exporter.onnx_export import to_onnx
@@ -16,7 +17,7 @@ from exporter.quantize.compact import coarsen_biases
 from exporter.quantize.finish import Trained, finish
 from exporter.quantize.groups import Plan
 from exporter.quantize.quantize import Calibration, Prepared, prepare_module
-from exporter.recipe import QuantizeSection
+from exporter.recipe import Recipe
 from exporter.stages.context import Context, Figures, bar
 from exporter.stages.fitting import Subject, run_fit
 from exporter.stages.sizes import GridSizes
@@ -49,7 +50,7 @@ def quantize(context: Context) -> Figures:
             grids=grids,
             exact=section.exact,
             short_scales=section.small_parts,
-            calibration=_calibration(section),
+            calibration=_calibration(context.recipe),
             tick=lambda note: advance(0, note),
         )
     sizes = GridSizes(prepared.graph_module, structure)
@@ -89,13 +90,18 @@ def save_onnx(model: ir.Model, context: Context, suffix: str) -> None:
         ir.save(model, temporary, format="protobuf")
 
 
-def _calibration(section: QuantizeSection) -> Calibration:
-    """What the recipe asks for; training makes good what these correct, and starts plain."""
+def _calibration(recipe: Recipe) -> Calibration:
+    """What the recipe asks for; training makes good what these correct, and starts plain.
+
+    Channels stay in their order where an N:M pattern lies along them.
+    """
+    section, prune = recipe.quantize, recipe.prune
     trains = section.epochs > 0
+    patterned = prune is not None and pattern_of(prune.criterion) is not None
     return Calibration(
         section.ptq,
         equalize=section.equalize and not trains,
-        pair_channels=section.pair_channels and not trains,
+        pair_channels=section.pair_channels and not trains and not patterned,
         rounding=section.adaptive_rounding and not trains,
         biases=section.bias_correction and not trains,
         float_layers=section.float_layers,
