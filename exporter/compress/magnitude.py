@@ -18,7 +18,7 @@ Masks = dict[str, torch.Tensor]
 
 
 def global_masks(weights: Weights, sparsity: float) -> Masks:
-    """Masks that keep the largest (1 - sparsity) of all weights together.
+    """Masks that keep the largest (1 - sparsity) of all weights together; of equal ones a part.
 
     Args:
         weights: by name.
@@ -38,8 +38,7 @@ def global_masks(weights: Weights, sparsity: float) -> Masks:
     pruned = int(sparsity * total)
     if pruned == 0:
         return {name: torch.ones_like(w, dtype=torch.bool) for name, w in weights.items()}
-    threshold = kth_magnitude(weights.values(), pruned)
-    return {name: _above(weight, threshold) for name, weight in weights.items()}
+    return _without_smallest(weights, pruned)
 
 
 def layer_masks(weights: Weights, densities: Mapping[str, float]) -> Masks:
@@ -55,7 +54,7 @@ def layer_masks(weights: Weights, densities: Mapping[str, float]) -> Masks:
         if pruned == 0:
             masks[name] = torch.ones_like(weight, dtype=torch.bool)
         else:
-            masks[name] = _above(weight, kth_magnitude([weight], pruned))
+            masks |= _without_smallest({name: weight}, pruned)
     return masks
 
 
@@ -130,6 +129,35 @@ def _place(counts: torch.Tensor | int, k: int) -> tuple[int, int]:
     return bin_, int(sums[bin_ - 1]) if bin_ else 0
 
 
-def _above(weight: torch.Tensor, threshold: float) -> torch.Tensor:
-    magnitude = weight.detach().abs()
-    return (magnitude > threshold) | (magnitude >= magnitude.max())
+def _without_smallest(weights: Weights, pruned: int) -> Masks:
+    """Masks without so many of the smallest weights, and without all that are zero already.
+
+    Of those as large as the largest that goes, evenly spaced ones stay: a layer of +-1 would lose
+    all or nothing otherwise. The largest weight of a layer stays in any case, and layers of zeros
+    stay whole.
+    """
+    threshold = kth_magnitude(weights.values(), pruned)
+    # As float32, in which the threshold was found.
+    magnitudes = {name: weight.detach().float().abs() for name, weight in weights.items()}
+    going = pruned - sum(int((one < threshold).sum()) for one in magnitudes.values())
+    tied = sum(int((one == threshold).sum()) for one in magnitudes.values())
+    seen = 0
+    masks = {}
+    for name, magnitude in magnitudes.items():
+        mask, equal = magnitude > threshold, magnitude == threshold
+        if threshold > 0:
+            places = torch.arange(seen, seen + int(equal.sum()), device=mask.device)
+            mask[equal] = places * going // tied == (places + 1) * going // tied
+            seen += len(places)
+        if not bool(mask.any()):
+            mask = _largest(magnitude)
+        masks[name] = mask
+    return masks
+
+
+def _largest(magnitude: torch.Tensor) -> torch.Tensor:
+    """True for the largest, the first of several; everywhere where all are zero."""
+    mask = magnitude == magnitude.max()
+    if bool(magnitude.any()):
+        mask &= mask.flatten().cumsum(0).reshape(mask.shape) == 1
+    return mask

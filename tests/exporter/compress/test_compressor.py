@@ -110,6 +110,14 @@ def test_the_plan_prunes_and_shares_by_itself():
     assert seen == sorted(seen)
 
 
+def test_a_code_book_is_pruned_to_what_is_asked_for():
+    plan = Plan((Ramp(0.8, 12),), "uniform", every=2, levels=Levels("kmeans", codes=4, begin=2))
+    compressor = compress(model(), plan)
+    for _ in range(12):
+        compressor.step()
+    assert compressor.sparsity() == pytest.approx(0.8, abs=1e-3)
+
+
 def test_momentum_of_pruned_weights_is_cleared():
     net = model()
     compressor = compress(net, Plan((Ramp(0.9, 0),)))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from exporter.compress import Levels, Plan, Ramp
 from exporter.compress.criteria import criterion_of
 from exporter.compress.erk import erk_densities
-from exporter.compress.magnitude import kth_magnitude
+from exporter.compress.magnitude import global_masks, kth_magnitude
 from exporter.compress.nm import Pattern, pattern_mask
 from exporter.compress.schedule import grows_at, sparsity_at
 from exporter.errors import RecipeError, WeightError
@@ -97,6 +97,45 @@ def test_what_is_not_finite_is_refused_by_name(criterion, bad):
     broken["body"][3, 2, 1, 1] = bad
     with pytest.raises(WeightError, match="'body' holds NaN or infinity"):
         criterion_of(criterion)(broken, 0.5)
+
+
+def signs(*shapes: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        str(place): torch.randint(0, 2, shape, generator=generator) * 2.0 - 1.0
+        for place, shape in enumerate(shapes)
+    }
+
+
+@pytest.mark.parametrize("criterion", ["global", "uniform", "erk"])
+@pytest.mark.parametrize("sparsity", [0.5, 0.9])
+def test_of_equal_weights_as_many_go_as_are_asked_for(criterion, sparsity):
+    masks = criterion_of(criterion)(signs((64, 64, 3, 3), (80, 64)), sparsity)
+    zeros = sum(int((~mask).sum()) for mask in masks.values())
+    count = sum(mask.numel() for mask in masks.values())
+    assert zeros == pytest.approx(sparsity * count, abs=1)
+    if criterion != "erk":
+        for mask in masks.values():
+            assert float((~mask).float().mean()) == pytest.approx(sparsity, abs=1e-3)
+            assert bool(mask.flatten(1).any(1).all())
+
+
+def test_the_smallest_go_before_any_of_equal_ones():
+    weight = torch.tensor([0.5, -2.0, 2.0, 0.25, 2.0, -2.0, 3.0, 0.0]).reshape(2, 2, 1, 2)
+    for memory in (torch.contiguous_format, torch.channels_last):
+        mask = global_masks({"a": weight.contiguous(memory_format=memory)}, 0.65)["a"]
+        assert mask.flatten().tolist() == [False, True, False, False, True, False, True, False]
+
+
+def test_a_layer_of_equal_weights_that_all_go_keeps_one():
+    masks = global_masks({"small": torch.full((4, 2), -0.1), "large": torch.ones(100)}, 0.5)
+    assert int(masks["small"].sum()) == 1
+    assert int((~masks["large"]).sum()) == 46
+
+
+def test_weights_that_are_zero_go_whatever_is_asked_for():
+    weight = torch.tensor([0.0, 0.0, 0.0, 1.0])
+    assert global_masks({"a": weight}, 0.25)["a"].tolist() == [False, False, False, True]
 
 
 def test_a_layer_of_zeros_stays():
