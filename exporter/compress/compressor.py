@@ -15,6 +15,7 @@ classes back and leaves weights that lie on their grid.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from types import MappingProxyType
@@ -27,7 +28,7 @@ from exporter.compress.batch_norm import re_estimate
 from exporter.compress.codebook import CodeBook
 from exporter.compress.coded_size import CodedSize, coded_size, weights_of
 from exporter.compress.criteria import criterion_of
-from exporter.compress.layer import CLASSES, Layer, layers_by_weight
+from exporter.compress.layer import Layer, layers_by_weight, left_alone, takes
 from exporter.compress.levels import layer_step
 from exporter.compress.magnitude import check_finite, check_module, layer_masks
 from exporter.compress.names import check_exempt, values_by_layer
@@ -58,8 +59,9 @@ def compress(
     """Prepare a module for pruning and few levels, in place.
 
     Args:
-        model: any module; every nn.Conv2d and nn.Linear whose weight trains takes part. Frozen ones
-            (`requires_grad` False) stay as they are.
+        model: any module; every nn.Conv2d and nn.Linear whose weight trains takes part, subclasses
+            with the same forward() included. Frozen ones (`requires_grad` False) stay as they
+            are; so do other layers with weights, which a warning names.
         plan: what happens when; the default does nothing by itself.
         calibration: batches of inputs, or of (inputs, ...), where levels have the step "auto".
         to_model: turns inputs into what the model takes; None where they are that.
@@ -185,7 +187,7 @@ class Compressor:
                 layer.clear(optimizer.state.get(layer.latent, {}))
 
     def sparsity(self) -> float:
-        """The share of zeros among the weights, as the forward pass sees them."""
+        """The share of zeros among the weights that take part, as the forward pass sees them."""
         weights = self.weights().values()
         zeros = sum(int((weight == 0).sum()) for weight in weights)
         return zeros / sum(weight.numel() for weight in weights)
@@ -293,8 +295,10 @@ class Compressor:
 
 def _layers_of(model: nn.Module, exempt: tuple[str, ...]) -> dict[str, Layer]:
     """The layers that take part, by the name of their weight."""
-    found = [name for name, module in model.named_modules() if type(module) in CLASSES]
-    check_exempt(found, exempt)
+    found = [name for name, module in model.named_modules() if takes(module)]
+    left = left_alone(model)
+    check_exempt([*found, *left], exempt)
+    _tell_of({name: kind for name, kind in left.items() if name not in exempt})
     layers: dict[str, Layer] = {}
     for sharing in layers_by_weight(model):
         if sharing.keys() & set(exempt):
@@ -311,3 +315,15 @@ def _layers_of(model: nn.Module, exempt: tuple[str, ...]) -> dict[str, Layer]:
             found=f"{len(found)} such layers, all exempt or frozen" if found else "none",
         )
     return layers
+
+
+def _tell_of(left: Mapping[str, str]) -> None:
+    """Warn of layers that take no part, once in a process."""
+    if left:
+        named = ", ".join(f"'{name}' ({kind})" for name, kind in left.items())
+        warnings.warn(
+            f"layers that keep all their weights: {named}; pruning and few levels are for "
+            "nn.Conv2d and nn.Linear, and subclasses with the same forward(). Name them as exempt "
+            "where that is meant",
+            stacklevel=2,
+        )

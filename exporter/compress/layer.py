@@ -17,7 +17,7 @@ class Layer:
 
     Attributes:
         names: of the parameter; the first is the one it goes by.
-        modules: nn.Conv2d or nn.Linear; more than one where the weight is tied.
+        modules: convolutions or dense layers; more than one where the weight is tied.
         mask: bool, the weight's shape; False where a weight is pruned. None: nothing is.
         step: of the layer's grid; None without levels.
         codes: which weights share a value; None where each has its own level.
@@ -95,7 +95,7 @@ class Layer:
     def attach(self) -> None:
         """Swap the classes, in place."""
         for module in self.modules:
-            module.__class__ = CLASSES[type(module)]
+            module.__class__ = _compressed(type(module))
             # Past nn.Module's own bookkeeping: it must not show in state_dict or parameters.
             object.__setattr__(module, "compressed", self)
 
@@ -120,10 +120,31 @@ class _CompressedLinear(nn.Linear):
         return nn.functional.linear(input, self.compressed.weight(), self.bias)
 
 
-CLASSES: dict[type[nn.Module], Any] = {
+_CLASSES: dict[type[nn.Module], Any] = {
     nn.Conv2d: _CompressedConv2d,
     nn.Linear: _CompressedLinear,
 }
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear, nn.MultiheadAttention)
+_READ_ELSEWHERE = nn.modules.linear.NonDynamicallyQuantizableLinear
+"""The last layer of nn.MultiheadAttention, which takes the weight and does not call the layer."""
+
+
+def takes(module: nn.Module) -> bool:
+    """Whether compression takes a layer: nn.Conv2d, nn.Linear, subclasses with their forward()."""
+    return _base_of(type(module)) is not None and isinstance(
+        module._parameters.get("weight"), nn.Parameter
+    )
+
+
+def left_alone(model: nn.Module) -> dict[str, str]:
+    """The classes of layers with weights that train and that compression does not take, by name."""
+    return {
+        name: type(module).__name__
+        for name, module in model.named_modules()
+        if isinstance(module, _WEIGHTED)
+        and not takes(module)
+        and any(parameter.requires_grad for parameter in module.parameters())
+    }
 
 
 def layers_by_weight(model: nn.Module) -> list[dict[str, Any]]:
@@ -133,6 +154,23 @@ def layers_by_weight(model: nn.Module) -> list[dict[str, Any]]:
     """
     found: dict[int, dict[str, Any]] = {}
     for name, module in model.named_modules():
-        if type(module) in CLASSES and module.weight.requires_grad:  # type: ignore[union-attr]
+        if takes(module) and module.weight.requires_grad:  # type: ignore[union-attr]
             found.setdefault(id(module.weight), {})[name] = module
     return list(found.values())
+
+
+def _base_of(kind: type[nn.Module]) -> type[nn.Module] | None:
+    """The class whose forward pass a class has, of those that compression takes."""
+    if issubclass(kind, nn.Conv2d):
+        same = kind.forward is nn.Conv2d.forward
+        return nn.Conv2d if same and kind._conv_forward is nn.Conv2d._conv_forward else None
+    same = kind.forward is nn.Linear.forward
+    return nn.Linear if same and not issubclass(kind, _READ_ELSEWHERE) else None
+
+
+def _compressed(kind: type[nn.Module]) -> Any:
+    """The class that a layer of this class gets."""
+    if kind not in _CLASSES:
+        forward = _CLASSES[_base_of(kind)].forward
+        _CLASSES[kind] = type(f"Compressed{kind.__name__}", (kind,), {"forward": forward})
+    return _CLASSES[kind]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -176,3 +178,59 @@ def test_batch_norm_is_measured_anew():
 def test_an_impossible_ramp_is_refused(sparsity, steps, hold):
     with pytest.raises(RecipeError):
         Ramp(sparsity, steps, hold)
+
+
+class Same(nn.Conv2d):
+    """A user's own class, with the forward pass of torch's."""
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight / self.weight.std(), self.bias)
+
+
+class Dense(nn.Linear):
+    pass
+
+
+def test_subclasses_with_the_same_forward_take_part():
+    net = nn.Sequential(Same(3, 8, 3), nn.ReLU(), nn.Flatten(), Dense(8 * 36, 5))
+    inputs = torch.randn(2, 3, 8, 8)
+    compressor = compress(net)
+    compressor.prune(0.9)
+    compressor.share()
+    assert list(compressor.weights()) == ["0.weight", "3.weight"]
+    with torch.no_grad():
+        shared = copy.deepcopy(net)(inputs)
+        compressor.finish()
+        assert torch.equal(net(inputs), shared)
+    assert type(net[0]) is Same
+    assert type(net[3]) is Dense
+    zeros = sum(int((layer.weight == 0).sum()) for layer in (net[0], net[3]))
+    assert zeros >= int(0.9 * (net[0].weight.numel() + net[3].weight.numel()))
+
+
+class Mixed(nn.Module):
+    """Layers that take part, and those that do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.own = Standardised(8, 8, 3)
+        self.up = nn.ConvTranspose2d(8, 8, 2)
+        self.row = nn.Conv1d(8, 8, 3)
+        self.frozen = nn.Conv1d(8, 8, 3).requires_grad_(False)
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+
+
+def test_layers_that_are_left_alone_are_named_once():
+    left = ["own", "up", "row", "attention", "attention.out_proj", "normed"]
+    with pytest.warns(UserWarning, match="keep all their weights") as told:
+        compressor = compress(Mixed(), Plan(exempt=("row",)))
+    assert list(compressor.weights()) == ["conv.weight"]
+    (warning,) = told
+    for name in left:
+        assert (f"'{name}' (" in str(warning.message)) == (name != "row")
+    assert "frozen" not in str(warning.message)
+    compress(Mixed(), Plan(exempt=tuple(left)))
