@@ -27,10 +27,11 @@ from torch import nn
 from exporter.compress.batch_norm import re_estimate
 from exporter.compress.codebook import CodeBook
 from exporter.compress.coded_size import CodedSize, coded_size, weights_of
-from exporter.compress.criteria import criterion_of
+from exporter.compress.criteria import criterion_of, pattern_of
+from exporter.compress.flattened import channels_first, channels_last, flattened_channels
 from exporter.compress.layer import Layer, layers_by_weight, left_alone, takes
 from exporter.compress.levels import layer_step
-from exporter.compress.magnitude import check_finite, check_module, layer_masks
+from exporter.compress.magnitude import Masks, Weights, check_finite, check_module, layer_masks
 from exporter.compress.names import check_exempt, values_by_layer
 from exporter.compress.plan import Levels, Plan
 from exporter.compress.rate import Choice, choose_steps
@@ -94,6 +95,8 @@ class Compressor:
         self.steps_done = 0
         self._layers = _layers_of(model, plan.exempt)
         self._structure = structure_of(model)
+        patterned = pattern_of(plan.criterion) is not None
+        self._images = flattened_channels(model) if patterned else {}
         self._own_values(plan.layers, PRUNED)
         if plan.levels is not None:
             self._own_values(plan.levels.layers, SHARED)
@@ -110,12 +113,19 @@ class Compressor:
         own = self._own_values(self.plan.layers, PRUNED)
         latent = {name: layer.latent for name, layer in self._layers.items()}
         others = {name: weight for name, weight in latent.items() if name not in own}
-        masks = self._criterion(others, sparsity) if others else {}
+        masks = self._masks(others, sparsity) if others else {}
         densities = {name: 1.0 - share * value for name, value in own.items()}
         masks |= layer_masks({name: latent[name] for name in own}, densities)
         for name, layer in self._layers.items():
             layer.mask = masks[name]
             layer.project()
+
+    def _masks(self, weights: Weights, sparsity: float) -> Masks:
+        """The criterion's masks; patterns lie along the input axis as a .tflite file has it."""
+        images = {name: count for name, count in self._images.items() if name in weights}
+        moved = {name: channels_last(weights[name], count) for name, count in images.items()}
+        masks = self._criterion({**weights, **moved}, sparsity)
+        return masks | {name: channels_first(masks[name], n) for name, n in images.items()}
 
     def share(self, levels: Levels = SOME_LEVELS, calibration: Iterable[Any] = ()) -> None:
         """Read every weight through few levels from now on.

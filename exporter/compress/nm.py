@@ -1,7 +1,9 @@
 """N:M patterns: of every M neighbours along the input axis, at most N are not zero.
 
 A. Mishra et al., "Accelerating Sparse Deep Neural Networks", arXiv:2104.08378, for 2:4. The input
-axis is the innermost one of a convolution's weights in a .tflite file, and of a dense layer's.
+axis is the innermost one of a convolution's weights in a .tflite file, and of a dense layer's. What
+a dense layer reads of a flattened image has another order there than in the module and in ONNX:
+see `exporter.compress.flattened`.
 """
 
 from __future__ import annotations

@@ -65,15 +65,22 @@ class _Tracer(torch.fx.Tracer):
         )
 
 
+def trace(model: nn.Module) -> list[torch.fx.Node] | None:
+    """The nodes of forward(), with convolutions and dense layers whole; None if it has none."""
+    try:
+        return list(_Tracer().trace(model).nodes)
+    except Exception:  # any error of the user's forward(), which tracing runs with proxies
+        return None
+
+
 def _operators(model: nn.Module) -> int:
     """The operators that are no layer and not folded into one.
 
     A module that cannot be traced, as one that branches on values, counts its parts.
     """
     kept = (*WEIGHTED, *FOLDED)
-    try:
-        nodes = list(_Tracer().trace(model).nodes)
-    except Exception:  # any error of the user's forward(), which tracing runs with proxies
+    nodes = trace(model)
+    if nodes is None:
         leaves = [m for m in model.modules() if not list(m.children())]
         return sum(not isinstance(leaf, kept) for leaf in leaves)
     return sum(1 for _ in _staying(model, nodes))
