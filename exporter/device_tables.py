@@ -51,7 +51,7 @@ class FleetTable:
         if text in ("done", "stopped") or text.startswith("failed"):
             self._ended_s[device.name] = time.monotonic()
         if not self._console.is_terminal:
-            self._console.print(f"{device.name}: {text}", soft_wrap=True, markup=False)
+            self._console.print(f"{device.name}: {text}", soft_wrap=True)
 
     def _table(self) -> Table:
         table = Table(box=None)
@@ -133,7 +133,7 @@ def _runs_in(runtime: str, delegate: str) -> str:
 
 def _say(text: str) -> None:
     """A line as it is: remedies hold brackets and paths."""
-    console().print(text, soft_wrap=True, markup=False, highlight=False)
+    console().print(text, soft_wrap=True, highlight=False)
 
 
 def _bench_cells(row: BenchRow) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 Advance = Callable[[int, str], None]
 """(units done since the last call, a note such as "loss 0.12")."""
@@ -75,7 +75,7 @@ class Bars:
             TimeElapsedColumn(),
             TextColumn("[dim]left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
         )
         with progress:
@@ -91,7 +91,7 @@ class Bars:
 
     def skipped(self, title: str) -> None:
         """See `Reporter`."""
-        self._console.print(f"{title:<26} [dim]taken from the run before")
+        self._console.print(Text.assemble(f"{title:<26} ", ("taken from the run before", "dim")))
 
     def show(self, table: Table) -> None:
         """See `Reporter`."""
@@ -99,4 +99,4 @@ class Bars:
 
     def warn(self, text: str) -> None:
         """See `Reporter`."""
-        self._console.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+        self._console.print(Text.assemble(("warning:", "yellow"), f" {text}"), soft_wrap=True)

@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The terminal; wide enough for the tables where there is none."""
-    plain = Console(stderr=stderr)
-    return plain if plain.is_terminal else Console(width=120, stderr=stderr)
+    """The terminal; wide enough for the tables where there is none.
+
+    It reads no markup and no :emoji:, as names out of models may hold brackets and colons.
+    """
+    plain = Console(stderr=stderr, markup=False, emoji=False)
+    if plain.is_terminal:
+        return plain
+    return Console(width=120, stderr=stderr, markup=False, emoji=False)
 
 
 def print_built(built: Built) -> None:
@@ -97,4 +102,4 @@ def _print_cpus(out: Console, rows: Sequence[CpuComparison]) -> None:
         table.add_row(row.cpu, row.features, row.artifact, row.runtime, *figures)
     out.print(table)
     for cpu, reason in {row.cpu: row.not_run for row in rows if row.not_run}.items():
-        out.print(f"NOT RUN on {cpu}: {reason}", markup=False, soft_wrap=True)
+        out.print(f"NOT RUN on {cpu}: {reason}", soft_wrap=True)

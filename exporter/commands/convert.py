@@ -108,7 +108,7 @@ def _is_rounded_apart(conversion: Conversion) -> bool:
 
 
 def _line(out: Console, text: str) -> None:
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(text, highlight=False, soft_wrap=True)
 
 
 def _print_requantized(out: Console, conversion: Conversion) -> None:

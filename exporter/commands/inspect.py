@@ -55,7 +55,7 @@ def _print_model(report: ModelReport) -> None:
         for value in values:
             kind, scale, zero_point = _figures(value)
             more = f", scale {scale}, zero point {zero_point}" if scale else ""
-            out.print(f"{what} {value.name}: {kind}{more}", markup=False, soft_wrap=True)
+            out.print(f"{what} {value.name}: {kind}{more}", soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("layer", "operator", "output", *_FIGURES, "weight", *_WEIGHT_FIGURES):
         figure = column in (*_FIGURES, *_WEIGHT_FIGURES)
@@ -64,9 +64,9 @@ def _print_model(report: ModelReport) -> None:
         outputs = zip(*(_figures(value) for value in layer.outputs), strict=True)
         lines = ["\n".join(column) for column in outputs] or [""] * 3
         table.add_row(layer.name, layer.operator, *lines, *_weight(layer))
-    out.print(table, markup=False)
+    out.print(table)
     for note in report.notes:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 def _figures(value: ValueReport) -> tuple[str, str, str]:

@@ -48,7 +48,7 @@ def sensitivity(
         print(found.model_dump_json(indent=1))
         return
     _print(found)
-    console().print(text, markup=False, highlight=False, soft_wrap=True)
+    console().print(text, highlight=False, soft_wrap=True)
 
 
 def _print(found: Sensitivity) -> None:
@@ -62,7 +62,6 @@ def _print(found: Sensitivity) -> None:
         f"{found.weights}: loss {scan.loss:.3f}, accuracy {SHARE.format(scan.accuracy)}, "
         f"{scan.samples} samples\n"
         "each cell: loss (nats), accuracy, coded bytes of the layer alone\n",
-        markup=False,
         soft_wrap=True,
     )
     for title, scanned in (("zeros", "sparsities"), ("step, in RMS", "steps")):
@@ -89,7 +88,6 @@ def _print(found: Sensitivity) -> None:
         f"loss {proposal.summed_loss:+.3f} by adding layers up, "
         f"{proposal.loss - scan.loss:+.3f} measured together; accuracy together "
         f"{SHARE.format(proposal.accuracy)}, before training takes it back\n",
-        markup=False,
         soft_wrap=True,
     )
 

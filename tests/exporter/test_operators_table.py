@@ -4,8 +4,12 @@ import json
 import subprocess
 import sys
 
+from exporter.commands.operators import ops
 from exporter.operators import onnx_rows, torch_rows
+from exporter.progress import Bars
+from exporter.terminal import console, print_layers
 from exporter.tflite.registry import kinds
+from exporter.verify.layers import LayerError
 
 
 def test_every_lowering_has_a_row_that_says_what_it_lowers():
@@ -34,3 +38,24 @@ def test_the_command_prints_them_for_machines():
     document = json.loads(done.stdout)
     assert {row["kind"] for row in document["onnx"]} == set(kinds())
     assert document["pytorch"]
+
+
+def test_the_command_prints_every_row_as_it_is(capsys):
+    ops()
+    printed = without_spaces(capsys.readouterr().out)  # a long row is wrapped
+    for onnx in onnx_rows():
+        assert without_spaces(onnx.kind + onnx.form + onnx.meaning) in printed
+    for torch in torch_rows():
+        assert without_spaces(torch.name + torch.role) in printed
+
+
+def without_spaces(text):
+    return "".join(text.split())
+
+
+def test_names_with_brackets_are_printed_whole(capsys):
+    print_layers([LayerError("x[b]", "Conv", "conv[0]", None, None, None)])
+    Bars(console()).warn("'y[bold]' is left")
+    printed = capsys.readouterr().out
+    assert "conv[0]" in printed
+    assert "warning: 'y[bold]' is left" in printed
