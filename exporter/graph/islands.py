@@ -26,6 +26,7 @@ ISLANDS = {
     "Neg",
     "PRelu",
     "Pow",
+    "Reciprocal",
     "Sqrt",
 }
 """Float whatever their operands. Additions with a number, linear resizing and changes of scale are

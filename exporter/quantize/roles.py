@@ -48,7 +48,6 @@ POINTWISE = {
     ATEN.pow.Tensor_Scalar,
     ATEN.prelu.default,
     ATEN.reciprocal.default,
-    ATEN.rsqrt.default,
     ATEN.rsub.Scalar,
     ATEN.sqrt.default,
     ATEN.square.default,

@@ -31,6 +31,12 @@ def _sigmoid(x: Array) -> Array:
     return values
 
 
+def _reciprocal(x: Array) -> Array:
+    with np.errstate(divide="ignore"):  # infinite at zero, as in the runtimes
+        values: Array = 1.0 / x
+    return values
+
+
 _PLAIN: dict[str, Real] = {
     "Abs": np.abs,
     "Erf": _erf,
@@ -38,6 +44,7 @@ _PLAIN: dict[str, Real] = {
     "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "Mish": lambda x: x * np.tanh(np.logaddexp(0, x)),
     "Neg": np.negative,
+    "Reciprocal": _reciprocal,
     "Relu": lambda x: np.maximum(x, 0),
     "Relu6": lambda x: np.clip(x, 0, 6),
     "Sigmoid": _sigmoid,
@@ -155,7 +162,8 @@ def arithmetic(operands: Operands) -> Array:
         "Pow": np.power,
         "Sub": np.subtract,
     }
-    real = functions[operands.operator.kind](operands.real(0), operands.real(1))
+    with np.errstate(divide="ignore"):
+        real = functions[operands.operator.kind](operands.real(0), operands.real(1))
     if operands.operator.activation:
         real = np.maximum(real, 0)
     if operands.operator.activation == "Relu6":

@@ -35,6 +35,7 @@ REWRITTEN = {
     ATEN.dropout.default,
     ATEN.group_norm.default,
     ATEN.pixel_unshuffle.default,
+    ATEN.rsqrt.default,
     ATEN.scaled_dot_product_attention.default,
     ATEN.silu.default,
 }

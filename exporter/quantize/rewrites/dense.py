@@ -30,11 +30,17 @@ def lower_dense(graph_module: GraphModule) -> int:
 
 
 def _product_to_layer(graph_module: GraphModule, node: Node) -> int:
-    weight = parameter_of(graph_module, node.args[1])
-    if weight is None or weight.dim() != 2:
+    other = node.args[1]
+    weight = parameter_of(graph_module, other)
+    if other.target is ATEN.permute.default and len(shape_of(other)) == 2:
+        turned = other.args[0]
+        if parameter_of(graph_module, turned) is None or list(other.args[1]) != [1, 0]:
+            return 0
+    elif weight is None or weight.dim() != 2:
         return 0
-    name = f"{node.args[1].target}_transposed"
-    turned = add_parameter(graph_module, name, weight.detach().t().contiguous(), node)
+    else:
+        name = f"{other.target}_transposed"
+        turned = add_parameter(graph_module, name, weight.detach().t().contiguous(), node)
     shape = shape_of(node)
     layer = insert(graph_module, node, ATEN.linear.default, node.args[0], turned, shape=shape)
     remove(graph_module, node, layer)

@@ -67,16 +67,33 @@ def hard_sigmoid(lowering: Lowering, operator: Operator) -> None:
     lowering.real_result(result, lambda out: writer.operator("MAXIMUM", [capped, zero], [out]))
 
 
+@lowers("Reciprocal")
+def reciprocal(lowering: Lowering, operator: Operator) -> None:
+    """Lower 1 / x."""
+    source, result = lowering.source(operator, 0), lowering.result(operator)
+    _divide_one(lowering, operator, lowering.real(source, result))
+
+
+def _divide_one(lowering: Lowering, operator: Operator, real: int) -> None:
+    one, result = lowering.number(f"{operator.name}_one", 1.0), lowering.result(operator)
+    lowering.real_result(result, lambda out: lowering.writer.operator("DIV", [one, real], [out]))
+
+
 @lowers("Pow")
 def power(lowering: Lowering, operator: Operator) -> None:
-    """Lower x ** 2 and x ** 0.5."""
+    """Lower x ** 2, x ** 0.5 and x ** -0.5."""
     exponent = float(lowering.constant_of(operator, 1, "exponent").reshape(()))
     source, result = lowering.source(operator, 0), lowering.result(operator)
     real = lowering.real(source, result)
+    if exponent == -0.5:  # XNNPACK's RSQRT of zero is not a number, ONNX Runtime's power infinite
+        root = lowering.temporary(f"{operator.name}_root", lowering.shape(result))
+        lowering.writer.operator("SQRT", [real], [root])
+        _divide_one(lowering, operator, root)
+        return
     emit: dict[float, Callable[[int], None]] = {
         2.0: lambda out: lowering.writer.operator("MUL", [real, real], [out]),
         0.5: lambda out: lowering.writer.operator("SQRT", [real], [out]),
     }
     if exponent not in emit:
-        raise lowering.refuse(operator, f"its exponent is {exponent}", "use 2 or 0.5")
+        raise lowering.refuse(operator, f"its exponent is {exponent}", "use 2, 0.5 or -0.5")
     lowering.real_result(result, emit[exponent])

@@ -474,5 +474,6 @@ def pointwise(body: Body, source: Value, result: Value | None = None) -> Case:
         integers = source.every().astype(np.float64)
         real = ((integers - source.zero_point) * np.float32(source.scale)).astype(np.float32)
         found = run_onnx(float_case.model(quantized=False), [real])[0].astype(np.float64)
+        found = found[np.isfinite(found)]
         result = away_from_ties(found, fitting(found, source.shape))
     return Case.of(body, source, result)

@@ -23,9 +23,12 @@ FUNCTIONS = {
     "Neg": (function("Neg"), torch.neg),
     "Pow 0.5": (function("Pow", np.float32(0.5)), torch.sqrt),
     "Pow 2": (function("Pow", np.float32(2)), torch.square),
+    "Pow -0.5": (function("Pow", np.float32(-0.5)), torch.rsqrt),
+    "Reciprocal": (function("Reciprocal"), torch.reciprocal),
     "Sqrt": (function("Sqrt"), torch.sqrt),
 }
-OF_POSITIVE = {"Pow 0.5", "Sqrt"}
+OF_POSITIVE = {"Pow 0.5", "Pow -0.5", "Reciprocal", "Sqrt"}
+INFINITE_AT_ZERO = {"Pow -0.5", "Reciprocal"}
 
 
 def values(shape=SHAPE, highest=127):
@@ -46,8 +49,9 @@ def test_every_integer(name, data):
 def test_an_image_in_float(name):
     body, counterpart = FUNCTIONS[name]
     source = Value(IMAGE, 0.03, -128 if name in OF_POSITIVE else 3)
-    outcome = single.assert_real(Case.of(body, source, None), source.every())
-    expected = counterpart(torch.from_numpy(source.real(source.every()).astype(np.float32)))
+    every = np.maximum(source.every(), -127 if name in INFINITE_AT_ZERO else -128)
+    outcome = single.assert_real(Case.of(body, source, None), every)
+    expected = counterpart(torch.from_numpy(source.real(every).astype(np.float32)))
     np.testing.assert_allclose(outcome.tflite[0], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -139,7 +143,7 @@ def test_another_power_is_refused():
     source = Value(SHAPE, 0.05)
     message = single.refusal(Case.of(function("Pow", np.float32(3)), source, source))
     assert "its exponent is 3.0" in message
-    assert "use 2 or 0.5" in message
+    assert "use 2, 0.5 or -0.5" in message
 
 
 @pytest.mark.parametrize(("kind", "what"), [("Pow", "exponent"), ("PRelu", "slope")])
