@@ -67,6 +67,7 @@ def to_onnx(
         input_names=[INPUT_NAME],
         output_names=_output_names(module, outputs),
         dynamic_shapes=({0: batch},),
+        custom_translation_table={torch.ops.aten.softplus.default: _softplus},
     )
     model: ir.Model = program.model
     model.graph.name = name
@@ -96,6 +97,16 @@ def onnx_program(
     if program is None:
         raise UnsupportedError(name, "Module", "torch.onnx.export gave no program", "see its log")
     return program
+
+
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """One operator, where torch's own form compares with the threshold and selects.
+
+    The rewrites (exporter/quantize/rewrites/activations.py) leave no other beta.
+    """
+    from onnxscript import opset20
+
+    return opset20.Softplus(x)
 
 
 def _output_names(module: nn.Module, given: Sequence[str]) -> list[str]:

@@ -37,7 +37,9 @@ REQUANTIZE = ATEN.clone.default
 
 POINTWISE = {
     ATEN.abs.default,
+    ATEN.celu.default,
     ATEN.elu.default,
+    ATEN.erf.default,
     ATEN.exp.default,
     ATEN.gelu.default,
     ATEN.hardsigmoid.default,
@@ -49,6 +51,8 @@ POINTWISE = {
     ATEN.prelu.default,
     ATEN.reciprocal.default,
     ATEN.rsub.Scalar,
+    ATEN.selu.default,
+    ATEN.softplus.default,
     ATEN.sqrt.default,
     ATEN.square.default,
 }
@@ -215,6 +219,10 @@ def _no_other_scale(node: Node) -> tuple[str, str]:
 
 
 def _known_rounding(node: Node) -> tuple[str, str]:
+    if node.args[1] is torch.float32 and is_index(node.args[0]):
+        if all(user.op == "output" for user in node.users):
+            return "", ""
+        return "it casts positions that are computed with", "compute outside of the model"
     if node.args[1] not in (torch.int32, torch.int64):
         return f"it casts to {node.args[1]}", "cast outside of the model"
     return "", ""

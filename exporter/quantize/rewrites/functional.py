@@ -16,6 +16,8 @@ IN_PLACE = {
     ATEN.silu_.default: ATEN.silu.default,
     ATEN.mish_.default: ATEN.mish.default,
     ATEN.elu_.default: ATEN.elu.default,
+    ATEN.celu_.default: ATEN.celu.default,
+    ATEN.selu_.default: ATEN.selu.default,
     ATEN.leaky_relu_.default: ATEN.leaky_relu.default,
     ATEN.sigmoid_.default: ATEN.sigmoid.default,
     ATEN.tanh_.default: ATEN.tanh.default,

@@ -122,6 +122,15 @@ def _repeat(graph_module: GraphModule, node: Node) -> None:
     remove(graph_module, node, view(graph_module, node, result, shape_of(node)))
 
 
+def _narrow(graph_module: GraphModule, node: Node) -> None:
+    """x.narrow(axis, start, length) → slice."""
+    source, axis, start, length = node.args
+    shape = shape_of(source)
+    axis, start = axis % len(shape), start % shape[axis]
+    end, kept = start + length, shape_of(node)
+    remove(graph_module, node, _slice(graph_module, node, source, axis, start, end, kept))
+
+
 def _whole_slice(graph_module: GraphModule, node: Node) -> None:
     """A slice that takes everything goes."""
     if shape_of(node) == shape_of(node.args[0]) and argument(node, 4, 1) == 1:
@@ -198,6 +207,7 @@ VIEWS: dict[Any, Callable[[GraphModule, Node], None]] = {
     ATEN.split_with_sizes.default: _split,
     ATEN.unbind.int: _unbind,
     ATEN.stack.default: _stack,
+    ATEN.narrow.default: _narrow,
     ATEN.repeat.default: _repeat,
     ATEN.slice.Tensor: _whole_slice,
     ATEN.transpose.int: _transpose,

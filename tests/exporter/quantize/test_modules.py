@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import networks
@@ -55,6 +56,17 @@ class Signal(nn.Module):
         return self.conv(x.flatten(2)).unflatten(2, x.shape[2:])
 
 
+class Function(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(x)
+
+
 class Excitation(nn.Module):
     """Squeeze and excite (Hu et al., arXiv:1709.01507)."""
 
@@ -71,6 +83,16 @@ LAYERS = {
     "SiLU": nn.SiLU(),
     "Mish": nn.Mish(),
     "GELU": nn.GELU(),
+    "CELU": nn.CELU(0.7),
+    "SELU": nn.SELU(),
+    "softplus": nn.Softplus(),
+    "softplus with a factor": nn.Softplus(2.0),
+    "error function": Function(torch.erf),
+    "narrowed": Function(lambda y: torch.cat([y.narrow(1, -4, 4), y.narrow(1, 1, 4)], 1)),
+    "reciprocal": nn.Sequential(nn.Sigmoid(), Function(lambda y: 2.0 / (y + 1.0))),
+    "root mean square norm": Function(
+        lambda y: y * (y.square().mean(1, keepdim=True) + 0.1).rsqrt()
+    ),
     "squeeze and excite": Excitation(),
     "signal": Signal(),
     "transposed": nn.ConvTranspose2d(8, 8, 3, 2, 1, 1),

@@ -47,6 +47,25 @@ class OverTheBatch(nn.Module):
         return y - y.mean(0, keepdim=True)
 
 
+class EarlyThreshold(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        return nn.functional.softplus(self.conv(x), threshold=2.0)
+
+
+class RealPositions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return y.argmax(1, keepdim=True).float() * y
+
+
 class Branching(nn.Module):
     def __init__(self):
         super().__init__()
@@ -104,6 +123,8 @@ class Positions(nn.Module):
         (BatchStatistics, "running statistics"),
         (Branching, "free of branches"),
         (Causal, "masked"),
+        (EarlyThreshold, "threshold is 2.0"),
+        (RealPositions, "positions that are computed with"),
         (OverTheBatch, "over the batch"),
         (Attention, r"view 'view\w*' cannot be exported: Cannot view a tensor"),
         (Positions, "nonzero 'nonzero' cannot be exported: the shape of its result"),
