@@ -29,6 +29,7 @@ REWRITTEN = {
     *VIEWS,
     *IN_PLACE,
     ATEN.adaptive_avg_pool2d.default,
+    ATEN.adaptive_max_pool2d.default,
     ATEN.batch_norm.default,
     ATEN.conv1d.default,
     ATEN.conv_transpose2d.input,

@@ -1,24 +1,39 @@
 """Average pooling → mean, a depthwise convolution of equal weights, repeated values.
 
+Adaptive pooling of the largest → a maximum over all, pooling with fixed windows, repeated values.
+
 Both runtimes compute a convolution alike, and an average pooling not (facts: 12 % of values differ
 at 2x2); the convolution is also the faster one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch.fx import GraphModule, Node
 
+from exporter.errors import UnsupportedError
 from exporter.quantize.edit import ATEN, add_parameter, argument, calls, insert, remove, shape_of
 
 
 def lower_pooling(graph_module: GraphModule) -> int:
-    """Rewrite adaptive and average pooling where it is exact; return how many."""
+    """Rewrite adaptive and average pooling where it is exact; return how many.
+
+    Raises:
+        UnsupportedError: adaptive pooling with windows of several sizes, or positions read.
+    """
     count = 0
+    for node in calls(graph_module, ATEN.adaptive_max_pool2d.default):
+        for part in list(node.users):
+            if part.args[1] == 1:
+                raise UnsupportedError(
+                    node.name, "adaptive_max_pool2d", "its positions are read", "use its values"
+                )
+            count += _adaptive(graph_module, part, node)
     for node in calls(graph_module, ATEN.adaptive_avg_pool2d.default):
-        count += _adaptive(graph_module, node)
+        count += _adaptive(graph_module, node, node)
     for node in calls(graph_module, ATEN.avg_pool2d.default):
         count += _average(graph_module, node)
     return count
@@ -31,29 +46,42 @@ def _pair(value: object) -> tuple[int, int]:
     return (int(value), int(value))  # type: ignore[call-overload]
 
 
-def _adaptive(graph_module: GraphModule, node: Node) -> int:
-    """To 1x1: a mean. Equal windows: average pooling. To a multiple: repeated values."""
-    source = node.args[0]
-    size, target = shape_of(source)[2:], _pair(node.args[1])
+def _adaptive(graph_module: GraphModule, node: Node, pool: Node) -> int:
+    """To 1x1: over all. Equal windows: pooling with these. To a multiple: repeated values.
+
+    `node` is the result of `pool`, or the first of its results.
+    """
+    largest = pool.target is ATEN.adaptive_max_pool2d.default
+    source = pool.args[0]
+    size, target = shape_of(source)[2:], shape_of(node)[2:]
     if target == size:
         remove(graph_module, node, source)
         return 1
     if target == (1, 1):
-        mean = insert(graph_module, node, ATEN.mean.dim, source, [2, 3], True, shape=shape_of(node))
-        remove(graph_module, node, mean)
+        over = ATEN.amax.default if largest else ATEN.mean.dim
+        whole = insert(graph_module, node, over, source, [2, 3], True, shape=shape_of(node))
+        remove(graph_module, node, whole)
         return 1
     windows = [_window(have, want) for have, want in zip(size, target, strict=True)]
     equal = [one for one in windows if one is not None]
     if len(equal) < len(windows):
-        return 0
+        raise UnsupportedError(
+            pool.name,
+            str(pool.target).split(".")[1],
+            f"its windows differ in size: {size[0]}x{size[1]} to {target[0]}x{target[1]}",
+            "pool to a size that divides the input's, or to 1x1",
+        )
     kernel, stride = map(list, zip(*equal, strict=True))
     result = source
-    if kernel != [1, 1]:
+    if kernel != [1, 1] and largest:
+        shape = (*shape_of(source)[:2], *_sides(size, kernel, stride, [0, 0]))
+        pooling = ATEN.max_pool2d.default
+        result = insert(graph_module, node, pooling, source, kernel, stride, shape=shape)
+    elif kernel != [1, 1]:
         result = _equal_weights(graph_module, node, source, kernel, stride, [0, 0])
     if shape_of(result) != shape_of(node):
-        whole = list(target)
-        resize = ATEN.upsample_nearest2d.vec
-        result = insert(graph_module, node, resize, result, whole, None, shape=shape_of(node))
+        resize, sides = ATEN.upsample_nearest2d.vec, list(target)
+        result = insert(graph_module, node, resize, result, sides, None, shape=shape_of(node))
     remove(graph_module, node, result)
     return 1
 
@@ -109,6 +137,16 @@ def _average(graph_module: GraphModule, node: Node) -> int:
     return 1
 
 
+def _sides(
+    size: Sequence[int], kernel: list[int], stride: list[int], padding: list[int]
+) -> list[int]:
+    """Height and width behind windows."""
+    return [
+        (have + 2 * margin - window) // step + 1
+        for have, margin, window, step in zip(size, padding, kernel, stride, strict=True)
+    ]
+
+
 def _equal_weights(
     graph_module: GraphModule,
     node: Node,
@@ -119,10 +157,7 @@ def _equal_weights(
     divisor: int | None = None,
 ) -> Node:
     batch, channels, *size = shape_of(source)
-    sides = [
-        (have + 2 * margin - window) // step + 1
-        for have, margin, window, step in zip(size, padding, kernel, stride, strict=True)
-    ]
+    sides = _sides(size, kernel, stride, padding)
     share = 1.0 / (kernel[0] * kernel[1] if divisor is None else divisor)
     ones = torch.full((channels, 1, *kernel), share)
     weight = add_parameter(graph_module, f"{node.name}_weight", ones, node, trains=False)

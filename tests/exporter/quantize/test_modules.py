@@ -31,6 +31,9 @@ POOLS = {
     "average, rounded up and counted": nn.AvgPool2d(3, 2, 1, ceil_mode=True),
     "average, all": nn.AvgPool2d(2, 3, 1, ceil_mode=True, count_include_pad=False),
     "average, divisor": nn.AvgPool2d(3, 2, 1, divisor_override=5),
+    "largest, adaptive to one": nn.AdaptiveMaxPool2d(1),
+    "largest, adaptive": nn.AdaptiveMaxPool2d((3, 4)),
+    "largest, adaptive, repeated rows": nn.AdaptiveMaxPool2d((18, 4)),
     "largest, rounded up": nn.MaxPool2d(3, 2, 1, ceil_mode=True),
     "largest, a last window outside": nn.MaxPool2d(2, 3, 1, ceil_mode=True),
 }
@@ -243,6 +246,23 @@ def test_instance_norm_with_running_statistics_is_a_batch_norm():
     assert not calls(graph_module, ATEN.instance_norm.default, ATEN.batch_norm.default)
     with torch.no_grad():
         torch.testing.assert_close(graph_module(images)[0], module(images)[0])
+
+
+@pytest.mark.parametrize("layer", [nn.AdaptiveAvgPool2d((5, 12)), nn.AdaptiveMaxPool2d((4, 5))])
+def test_adaptive_pooling_with_windows_of_two_sizes_is_refused(layer):
+    with pytest.raises(UnsupportedError, match="its windows differ in size: 9x12 to ") as caught:
+        prepare_module(behind(layer), SPEC, [FRAMES])
+    assert "a size that divides the input's" in caught.value.remedy
+
+
+def test_positions_of_adaptive_pooling_are_refused():
+    class Positions(nn.AdaptiveMaxPool2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            values, positions = super().forward(x)
+            return values * positions
+
+    with pytest.raises(UnsupportedError, match="its positions are read"):
+        prepare_module(behind(Positions(1, return_indices=True)), SPEC, [FRAMES])
 
 
 def test_a_divisor_with_sizes_rounded_up_is_refused():

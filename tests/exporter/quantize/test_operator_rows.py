@@ -75,6 +75,7 @@ class IndexSelect(Affine):
 CASES = {
     "abs": torch.abs,
     "adaptive_avg_pool2d": nn.AdaptiveAvgPool2d((2, 3)),
+    "adaptive_max_pool2d": nn.AdaptiveMaxPool2d((2, 3)),
     "add": lambda y: y + y.sigmoid(),
     "add_": changed("add_", 0.5),
     "amax": lambda y: y.amax((2, 3)),
