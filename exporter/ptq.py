@@ -23,6 +23,8 @@ class PtqTrial(Frozen):
 class PtqLayer(Frozen):
     """What was chosen for one group of values, and the error that came of it.
 
+    `name` and `layer` are what the module calls a layer with a weight, as in `verify --layers`; of
+    other values, the captured graph's names of the value and of the operator that computes it.
     `range` is the method; `rounding` the layer's output error over that of rounding to the nearest,
     None where weights stayed at the nearest or there are none. `isolated_db` and `accumulated_db`
     are as in `exporter.quantize.sensitivity`, None where nothing differs.
@@ -76,8 +78,12 @@ SHOWN = 12
 
 def describe(best: Best) -> Ptq:
     """The document of a search."""
+    from exporter.quantize.float_layers import weights_by_layer
+    from exporter.quantize.groups import weight_of
     from exporter.quantize.sensitivity import layer_errors
 
+    layer_of = {weight: layer for layer, weight in weights_by_layer(best.real).items()}
+    named = {node.name: layer_of.get(weight_of(node)) for node in best.real.graph.nodes}
     group_of = {node.name: group for node, group in best.plan.group_of.items()}
     rounding = {row.name: row.error for row in best.rounded}
     layers = []
@@ -85,8 +91,8 @@ def describe(best: Best) -> Ptq:
         group = group_of[error.name]
         layers.append(
             PtqLayer(
-                name=error.name,
-                layer=error.layer,
+                name=named[error.layer] or error.name,
+                layer=named[error.layer] or error.layer,
                 range="fixed" if group.fixed is not None else best.methods[group.name],
                 low=group.low,
                 high=group.high,

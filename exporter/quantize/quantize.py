@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -49,7 +49,7 @@ class Prepared:
         plan: its scales.
         real: the float graph that was quantized, for comparison; None where nothing asked for it.
         best: what was tried and chosen; None unless that was asked for.
-        notes: what was asked for and not done, with the reason.
+        notes: what was asked for and not done, with the reason; and which layers "auto:N" took.
         channels: what became of channels, as their layers' outputs have it.
     """
 
@@ -144,6 +144,8 @@ def prepare_module(
     kept = Samples(spec, samples)
     pairs = calibration.pair_channels and exact and calibration.activations == "int8"
     floats, wide = _mixed(graph_module, calibration, scale, kept)
+    told = (*told, *_taken("float", calibration.float_layers, floats))
+    told = (*told, *_taken("int16", calibration.int16_layers, wide))
     planned = partial(
         make_plan,
         input_scale=scale,
@@ -244,6 +246,16 @@ def _mixed(
             expected="a layer in one of the two",
         )
     return found["float"], found["int16"]
+
+
+def _taken(
+    precision: Precision, wished: str | tuple[str, ...], weights: Sequence[str]
+) -> tuple[str, ...]:
+    """Which layers "auto:N" took, the one that gains most first."""
+    if not isinstance(wished, str) or not wished:
+        return ()
+    names = ", ".join(name.removesuffix(".weight") for name in weights) or "none"
+    return (f"{precision}_layers = {wished} took {names}",)
 
 
 def _too_few(count: int) -> str:

@@ -161,6 +161,7 @@ def test_the_layer_that_costs_most_is_found_and_gains():
         calibration=Calibration(float_layers="auto:1"),
     )
     assert prepared.plan.float_weights == {"wide.weight"}
+    assert prepared.notes == ("float_layers = auto:1 took wide",)
     assert error_db(Calibration(float_layers="auto:1")) > error_db(Calibration()) + 3.0
 
 
