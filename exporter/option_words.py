@@ -24,6 +24,10 @@ OPTIONS: Final = {
     "quantize.bias_correction": "--bias-correction",
     "quantize.activations": "--activations",
     "quantize.int16_layers": "--int16-layers",
+    "quantize.float_layers": "--float-layers",
+    "output.dtype": "--outputs",
+    "output.names": "--output-names",
+    "output.labels": "--labels",
 }
 """What each key of the recipe is called there; a key that is the start of another comes after."""
 DOCUMENT: Final = "options"

@@ -41,6 +41,11 @@ def layers_named(text: str) -> str | tuple[str, ...]:
     """Layers as an option has them: names with commas between them, or "auto:N"."""
     if text.startswith("auto"):
         return text
+    return names_in(text)
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Names with commas between them, as an option has them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
@@ -304,6 +309,7 @@ def export_recipe(
     data: dict[str, Any],
     name: str,
     quantize: dict[str, Any] | None = None,
+    output: dict[str, Any] | None = None,
 ) -> Recipe:
     """The recipe of `edgewright export`: post-training quantization, nothing trained.
 
@@ -312,7 +318,7 @@ def export_recipe(
     """
     lists = {key: _numbers(f"--{key}", image[key]) for key in ("mean", "std")}
     document: dict[str, Any] = {"name": name, "model": model, "input": image | lists, "data": data}
-    document["quantize"] = quantize or {}
+    document |= {"quantize": quantize or {}, "output": output or {}}
     recipe = validate(document, Recipe, Path(DOCUMENT))
     _check_precision(recipe, Path(DOCUMENT))
     recipe.input.spec()

@@ -69,12 +69,20 @@ def export(
     int16_layers: Annotated[
         str, typer.Option(help="layers whose results stay int16: names with commas, or auto:N")
     ] = "",
+    float_layers: Annotated[
+        str, typer.Option(help="layers that stay float: names with commas, or auto:N")
+    ] = "",
+    outputs: Annotated[str, typer.Option(help="of the int8 files: int8 or float32")] = "int8",
+    output_names: Annotated[str, typer.Option(help="with commas, one for each output")] = "",
+    labels: Annotated[
+        Path | None, typer.Option(help="a text file: what each class is called, a line each")
+    ] = None,
 ) -> None:
     """Quantize a trained model after training (PTQ) and build its files, without a recipe."""
     from exporter.option_words import in_options
     from exporter.pipeline import build
     from exporter.progress import Bars
-    from exporter.recipe import export_recipe, layers_named
+    from exporter.recipe import export_recipe, layers_named, names_in
     from exporter.terminal import console, print_built
 
     with in_options():
@@ -90,7 +98,9 @@ def export(
                 "bias_correction": bias_correction,
                 "activations": activations,
                 "int16_layers": layers_named(int16_layers),
+                "float_layers": layers_named(float_layers),
             },
+            {"dtype": outputs, "names": names_in(output_names), "labels": labels},
         )
         built = build(recipe, Path.cwd(), out, reporter=Bars(console()))
     if built is not None:
