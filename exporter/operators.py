@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 Form = Literal[
-    "integers", "float island", "float", "table", "moves values", "positions", "boundary"
+    "integers",
+    "float island",
+    "float",
+    "table",
+    "moves values",
+    "positions",
+    "boundary",
+    "rewritten",
 ]
 
 
@@ -16,9 +23,10 @@ class OnnxRow:
 
     Attributes:
         kind: as ONNX calls it; Relu6 and Quantize are ours.
-        form: how both runtimes compute it in an int8 file.
-        meaning: what is lowered, in one sentence.
-        file: the lowering's file in exporter/tflite/ops.
+        form: how both runtimes compute it in an int8 file, or "rewritten" where others take its
+            place.
+        meaning: what is lowered, in one sentence; of a rewritten one, what it becomes.
+        file: the lowering's file in exporter/tflite/ops; "" where it has none.
     """
 
     kind: str
@@ -48,13 +56,14 @@ _FLOAT = {"ConvTranspose", "LRN"}
 
 
 def onnx_rows() -> list[OnnxRow]:
-    """The operators that have a TFLite lowering, by name."""
+    """The operators that have a TFLite lowering or become such, by name."""
     from exporter.graph.canonical import SHARING
     from exporter.graph.islands import ISLANDS
+    from exporter.graph.normalize import REWRITTEN
     from exporter.tflite import ops  # noqa: F401 - registers every lowering
     from exporter.tflite.registry import kinds, lowering_of
 
-    rows = []
+    rows = [OnnxRow(kind, "rewritten", meaning, "") for kind, meaning in REWRITTEN.items()]
     for kind in kinds():
         function = lowering_of(kind)
         form: Form = "integers"
@@ -73,7 +82,7 @@ def onnx_rows() -> list[OnnxRow]:
             form = "table"
         meaning = (getattr(function, "__doc__", None) or "").strip().splitlines()[0]
         rows.append(OnnxRow(kind, form, meaning.removeprefix("Lower ").rstrip("."), module))
-    return rows
+    return sorted(rows, key=lambda row: row.kind)
 
 
 def torch_rows() -> list[TorchRow]:

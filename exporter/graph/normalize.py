@@ -25,6 +25,7 @@ from exporter.graph.passes.integer_biases import integer_biases
 from exporter.graph.passes.integer_constants import integer_constants
 from exporter.graph.passes.integer_selection import integer_selection
 from exporter.graph.passes.one_dimensional import one_dimensional
+from exporter.graph.passes.plain_operators import REWRITTEN as PLAIN
 from exporter.graph.passes.plain_operators import plain_operators
 from exporter.graph.passes.pool_padding import pool_padding
 from exporter.graph.passes.qoperator import qoperator
@@ -38,6 +39,16 @@ from exporter.graph.passes.symmetric_weights import symmetric_weights
 from exporter.graph.passes.tie_free_scales import tie_free_scales
 from exporter.graph.passes.transposed_convolutions import transposed_convolutions
 from exporter.graph.passes.transposed_input import transposed_input
+
+REWRITTEN = {
+    **PLAIN,
+    "BatchNormalization": "part of the convolution before it, or a product and a sum",
+    "Constant": "a constant",
+    "Identity": "nothing",
+    "Shape": "a constant, as shapes are fixed",
+    "Upsample": "Resize",
+}
+"""Operators that others take the place of, and which these are."""
 
 ROUNDS = 3
 """Folding a constant can fix a shape, which fixes another constant."""

@@ -153,6 +153,14 @@ def _group_norm(graph: ir.Graph, node: ir.Node) -> ir.Value | None:
     return value
 
 
+REWRITTEN = {
+    "Dropout": "nothing, as the model is not trained any more",
+    "GlobalMaxPool": "ReduceMax over height and width",
+    "GroupNormalization": "InstanceNormalization of groups, factor and shift behind it",
+    "Sum": "Add, two at a time",
+}
+"""What becomes of the operators that have no lowering of their own."""
+
 _REWRITES: dict[str, Rewrite] = {
     "Dropout": _dropout,
     "Flatten": _as_reshape,
