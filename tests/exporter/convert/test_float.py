@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from exporter.cli import app
 from exporter.convert import Wishes, convert, parse_shapes
-from exporter.errors import ModelError, UnsupportedError
+from exporter.errors import ModelError
 from exporter.tflite.reader import read_tflite
 
 RELATIVE = 1e-5
@@ -195,11 +195,11 @@ def test_gelu_in_elementary_operators(tmp_path, order):
     assert codes(tmp_path) == ["GELU"]
 
 
-def test_erf_that_is_no_gelu_is_refused(tmp_path):
+def test_erf_that_is_no_gelu_stays_what_it_is(tmp_path):
     made = erf_gelu("half first")
     made.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.float32(2), "one"))
-    with pytest.raises(UnsupportedError, match="Erf 'erf'"):
-        convert(save(made, tmp_path / "in.onnx"), tmp_path / "out.tflite")
+    close(made, tmp_path)
+    assert {"SUB", "DIV"} <= set(codes(tmp_path))  # erf out of TFLite's float operators
 
 
 def test_shape_arithmetic_is_folded(tmp_path):
