@@ -27,7 +27,9 @@ def main() -> None:
     failed = run(options.names or scripts(), quick=options.quick)
     print(f"== all: {(time.monotonic() - start) / 60:.1f} min")
     if options.quick:
-        print("Quick results lie in benchmarks/results; `git checkout benchmarks/results` undoes it.")
+        print(
+            "Quick results lie in benchmarks/results; `git checkout benchmarks/results` undoes it."
+        )
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 
