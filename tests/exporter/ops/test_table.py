@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import single
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from single import Case, Value, function
@@ -37,22 +36,3 @@ def test_every_integer(name, shape, data):
 def test_a_function_becomes_one_lookup(name):
     source = Value((1, 256), 0.05)
     assert single.codes(Case.of(TABLES[name], source, source)) == ["CAST", "ADD", "GATHER"]
-
-
-REAL = {
-    "Celu": lambda x: torch.celu(x, 0.7),
-    "Erf": torch.erf,
-    "Mish": torch.nn.functional.mish,
-    "Selu": torch.selu,
-    "Softplus": torch.nn.functional.softplus,
-    "Softsign": torch.nn.functional.softsign,
-}
-
-
-@pytest.mark.parametrize("name", REAL)
-@pytest.mark.parametrize("scale", [0.01, 0.5])  # at 0.5, both ends of the exponential
-def test_in_float_it_is_made_of_others(name, scale):
-    source = Value((1, 256), scale, 20)
-    outcome = single.assert_real(Case.of(TABLES[name], source, None), source.every())
-    expected = REAL[name](torch.from_numpy(source.real(source.every())))
-    np.testing.assert_allclose(outcome.tflite[0], expected, rtol=1e-5, atol=1e-6)

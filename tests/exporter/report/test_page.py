@@ -381,7 +381,7 @@ def test_a_missing_manifest_is_bad_input(tmp_path):
 @pytest.mark.parametrize("library", ["matplotlib", "jinja2"])
 def test_a_library_that_is_missing_is_named(build, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(MissingRuntimeError, match=r"edgewright\[export\]"):
+    with pytest.raises(MissingRuntimeError, match=r"\.\[export\]"):
         write_report(build)
 
 
