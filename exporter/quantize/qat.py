@@ -9,7 +9,7 @@ Jacob et al., arXiv:1712.05877).
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch.fx import GraphModule, Node
 from exporter.quantize import roles
 from exporter.quantize.edit import argument, finish_edit, parameter_of, replace_uses_except
 from exporter.quantize.fold import Grid, Grids
+from exporter.quantize.groups import value_of
 from exporter.quantize.plan import Plan
 from exporter.quantize.scheme import (
     WEIGHT_MAX,
@@ -30,6 +31,9 @@ from exporter.quantize.scheme import (
 
 LARGEST_BIAS = 2**30
 """Steps: half of int32's range. Correction and training move biases, and must not leave it."""
+LARGEST_RATIO = 0.5
+"""Output steps that a step of input times one of weight may be. It is the bias's step too, and from
+256 on XNNPACK refuses the file. Of use are some hundredths: 127 by 127 of them fill the output."""
 
 
 class _RoundToGrid(torch.autograd.Function):
@@ -135,12 +139,42 @@ def needs_pair_rule(node: Node, weight: torch.Tensor) -> bool:
     return bool(groups == 1 or groups != weight.shape[0])
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What the scales of a layer's weights must keep to, for kernels to take them.
+
+    Attributes:
+        least: [out], at which int32 biases take half of their range. A channel of small weights
+            needs it: one that training gave up, or, with int16 values, whose steps are 256 times
+            finer, one of many. Such weights become few steps, or none: beside the bias they are
+            next to nothing.
+        most: at which a step of input times one of weight is `LARGEST_RATIO` of an output's. Behind
+            a dead input the statistics are zeros, and batch norm multiplies weights by hundreds.
+    """
+
+    least: torch.Tensor | None = None
+    most: float | None = None
+
+    @staticmethod
+    def of(graph_module: GraphModule, node: Node, plan: Plan) -> Limits:
+        """Those of a layer, by the scales around it."""
+        bias = parameter_of(graph_module, argument(node, 2))
+        source, result = plan.group_of[node.args[0]], plan.group_of.get(value_of(node))
+        least = None if bias is None else bias.detach().abs() / (source.step * LARGEST_BIAS)
+        return Limits(least, None if result is None else LARGEST_RATIO * result.step / source.step)
+
+    def within(self, scale: torch.Tensor) -> torch.Tensor:
+        """The scales [out], each as near as the limits allow; int32 counts more."""
+        limited = scale if self.most is None else scale.clamp(max=self.most)
+        return limited if self.least is None else torch.maximum(limited, self.least)
+
+
 def grid_for(
     weight: torch.Tensor,
     *,
     pair_rule: bool,
     short: bool = False,
-    least: torch.Tensor | None = None,
+    limits: Limits = Limits(),
 ) -> Grid:
     """The grid of a weight that was trained without one (post-training quantization).
 
@@ -148,11 +182,10 @@ def grid_for(
         weight: [out, ...].
         pair_rule: as in `exporter.quantize.scheme.to_grid`.
         short: give scales short mantissas.
-        least: the smallest scales that there may be, [out].
+        limits: of the scales.
     """
     scale = weight_scale(weight, pair_rule=pair_rule)
-    if least is not None:
-        scale = torch.maximum(scale, least)
+    scale = limits.within(scale)
     if short:
         scale = short_scale(scale, up=True)
     integers = to_grid(weight, scale, pair_rule=pair_rule).to(torch.int8)
@@ -179,27 +212,13 @@ def prepare(graph_module: GraphModule, plan: Plan, grids: Grids) -> GraphModule:
     return graph_module
 
 
-def _least_scale(graph_module: GraphModule, node: Node, plan: Plan) -> torch.Tensor | None:
-    """The weight scales [out] at which a layer's int32 biases take half of their range.
-
-    A channel of small weights needs it: one that training gave up, or, with int16 values, whose
-    steps are 256 times finer, one of many. Such weights become few steps, or none: beside the bias
-    they are next to nothing.
-    """
-    bias = parameter_of(graph_module, argument(node, 2))
-    if bias is None:
-        return None
-    return bias.detach().abs() / (plan.group_of[node.args[0]].step * LARGEST_BIAS)
-
-
-def _coarser(grid: Grid, least: torch.Tensor) -> Grid:
-    """A grid that was trained on, with no scale [out] below `least`."""
-    small = grid.scale < least
-    if not bool(small.any()):
+def _within(grid: Grid, limits: Limits, *, pair_rule: bool) -> Grid:
+    """A grid that was trained on, with scales that kernels take."""
+    scale = limits.within(grid.scale)
+    if torch.equal(scale, grid.scale):
         return grid
-    scale = torch.where(small, short_scale(least, up=True), grid.scale)
-    shape = (-1,) + (1,) * (grid.integers.dim() - 1)
-    integers = torch.round(grid.values() / scale.reshape(shape)).to(torch.int8)
+    scale = torch.where(scale == grid.scale, scale, short_scale(scale, up=False))
+    integers = to_grid(grid.values(), scale, pair_rule=pair_rule).to(torch.int8)
     return replace(grid, integers=integers, scale=scale)
 
 
@@ -213,15 +232,14 @@ def _prepare_weight(graph_module: GraphModule, node: Node, grids: Grids, plan: P
     pair_rule = plan.exact and in_pairs
     # The weights of a mean or of padding are exact as they are, and must stay so.
     short = plan.short_scales and isinstance(weight, nn.Parameter)
-    least = _least_scale(graph_module, node, plan)
+    limits = Limits.of(graph_module, node, plan)
     grid = grids.get(name)
     if grid is None:
-        grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short, least=least)
+        grid = grid_for(weight.detach(), pair_rule=pair_rule, short=short, limits=limits)
     else:
         if short:
             grid = replace(grid, scale=short_scale(grid.scale, up=False))
-        if least is not None:
-            grid = _coarser(grid, least)
+        grid = _within(grid, limits, pair_rule=pair_rule)
     grids[name] = grid
     trains = isinstance(weight, nn.Parameter) and weight.requires_grad and grid.trains
     module_name = name.replace(".", "_") + "_grid"
