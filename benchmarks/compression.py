@@ -95,13 +95,15 @@ NETWORKS: Final[dict[str, Network]] = {
         "fashion:resnet20", "1x1x28x28", fewer=False, seeds=2, sparsity=0.954, distill=True
     ),
     "ResNet-50": Network(
-        "examples.models:resnet50", "1x3x32x32", "_rgb32", arguments=TEN, ladder=True,
-        baseline=(4, 0.1), prune=(3, 0.05), share=(1, 0.02), qat=(0.5, 0.003),
+        "examples.models:resnet50", "1x3x32x32", "_rgb32", ladder=True,
+        arguments=TEN | {"zero_init_residual": True},
+        sparsity=0.88, distill=True,
+        baseline=(5, 0.05), prune=(3.25, 0.03), share=(1.25, 0.015), qat=(0.5, 0.003),
     ),
     "AlexNet": Network(
         "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
-        baseline=(3, 3e-4), prune=(2.5, 3e-4), share=(0.75, 1e-4), qat=(0.25, 3e-5),
-        optimizer="adamw",
+        baseline=(3, 3e-4), sparsity=0.94, prune=(4, 3e-4), share=(1.25, 1e-4), qat=(0.25, 3e-5),
+        optimizer="adamw", distill=True,
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
@@ -111,6 +113,7 @@ NETWORKS: Final[dict[str, Network]] = {
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
         baseline=(2, 0.01), sparsity=0.96, prune=(2, 0.01), share=(0.75, 0.005), qat=(0.25, 0.001),
+        distill=True,
     ),
 }  # fmt: skip
 QUICK: Final = {
@@ -183,14 +186,15 @@ def rows_of(name: str, network: Network, seed: int, *, quick: bool) -> list[Row]
     baseline = build(folder / "baseline", network, seed, shorter, until="train")
     start = baseline / "stages" / "fp32.safetensors"
     longer = {"train": network.fit(network.epochs, network.prune[1])}
-    control = build(folder / "control", network, seed, longer, start)
+    control = build(folder / "control", network, seed, longer, start, until="verify")
     right = correct(control, network, "fp32.tflite")
     rows = [
         common | row_of("fp32, trained longer (control)", control, "fp32.tflite", right, right),
         common | judged("8-bit PTQ", control, network, right),
     ]
     for label, sections in recipes(network, control / "stages" / "fp32.safetensors").items():
-        directory = build(folder / label.replace(" ", "-"), network, seed, sections, start)
+        place = folder / label.replace(" ", "-")
+        directory = build(place, network, seed, sections, start, until="verify")
         rows.append(common | judged(label, directory, network, right))
     if name == "ResNet-50":
         rows = [row | beside(str(row["method"])) for row in rows]

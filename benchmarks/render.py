@@ -135,8 +135,13 @@ def compression_table(folder: Path = RESULTS) -> str:
     results = load("compression", folder)
     keys = [key for key in COMPRESSION_COLUMNS if any(key in row for row in results.rows)]
     table = markdown_table(results.rows, keys)
-    datasets = " ".join(sorted({f"{row['network']}: {row['dataset']}." for row in results.rows}))
-    return f"{table}\n\n{datasets} {provenance(results)}"
+    places = sorted(map(_place, results.rows))
+    return f"{table}\n\n{' '.join(dict.fromkeys(places))} The last run: {provenance(results)}"
+
+
+def _place(row: Mapping[str, Value]) -> str:
+    """What a row's network was trained on, where and when."""
+    return f"{row['network']}: {row['dataset']}; {row['machine']}, {row['date']}."
 
 
 def page(folder: Path = RESULTS) -> str:

@@ -120,7 +120,8 @@ def test_times_that_were_disturbed_are_said_to_be(tmp_path, capsys):
 def test_the_tables_of_documents_choose_their_columns(tmp_path, capsys):
     publish("ptq", [{"method": "ours", "kl": 0.5, "file_bytes": 7}], options(tmp_path))
     row = {"network": "net", "dataset": "data", "seed": 0, "ratio": 60.0, "source_mb": None}
-    publish("compression", [row], options(tmp_path))
+    where = {"machine": "a CPU", "date": "2026-12-01"}
+    publish("compression", [row | where], options(tmp_path))
 
     assert ptq_table(tmp_path).startswith(
         "| method | KL | SQNR, dB | TFLite SQNR, dB | agreement |"
@@ -129,4 +130,4 @@ def test_the_tables_of_documents_choose_their_columns(tmp_path, capsys):
     heading, _, first, *_, last = compression_table(tmp_path).splitlines()
     assert "| ratio | source's size |" in heading
     assert "| 60.0" in first
-    assert last.startswith("net: data. Measured on")
+    assert last.startswith("net: data; a CPU, 2026-12-01. The last run: Measured on")
