@@ -23,24 +23,6 @@ class Faint(nn.Module):
         return self.bn(self.conv(x)).relu()
 
 
-@pytest.mark.parametrize("trained", [False, True], ids=["quantized", "on levels"])
-@pytest.mark.parametrize("small_parts", [False, True])
-def test_a_faint_channel_is_its_bias(tmp_path, trained, small_parts):
-    module = Faint().eval()
-    grids = None
-    if trained:
-        compressor = compress(module)
-        compressor.share()
-        grids = compressor.finish()
-    made = networks.make(module, tmp_path, grids=grids, small_parts=small_parts)
-    frames = networks.frames(4).numpy()
-    found = networks.run_tflite(made.tflite, frames)
-    output = made.graph.tensors[made.graph.outputs[0]].quantization
-    real = (found[..., 0].astype(np.float64) - output.zero_point) * output.scale
-    np.testing.assert_allclose(real, 0.75, atol=float(output.scale))
-    assert len(np.unique(found[..., 1])) > 10
-
-
 class Dead(nn.Module):
     """[N, 3, 32, 24] to [N, 4, 32, 24]: what reads a dead channel alone has no variance."""
 
@@ -60,18 +42,31 @@ class Dead(nn.Module):
         return self.bn(self.conv(self.first(x).relu())).relu()
 
 
-@pytest.mark.parametrize("trained", [False, True], ids=["quantized", "on levels"])
-def test_what_reads_a_dead_channel_runs(tmp_path, trained):
-    module = Dead().eval()
+def assert_first_is(value, module, folder, *, trained, **options):
+    """The first channel is this everywhere, and the second one is alive."""
     grids = None
     if trained:
         compressor = compress(module)
         compressor.share()
         grids = compressor.finish()
-    made = networks.make(module, tmp_path, grids=grids)
-    frames = networks.frames(4).numpy()
-    found = networks.run_tflite(made.tflite, frames)
+    made = networks.make(module, folder, grids=grids, **options)
+    found = networks.run_tflite(made.tflite, networks.frames(4).numpy())
     output = made.graph.tensors[made.graph.outputs[0]].quantization
     real = (found[..., 0].astype(np.float64) - output.zero_point) * output.scale
-    np.testing.assert_allclose(real, 0.25, atol=float(output.scale))
+    np.testing.assert_allclose(real, value, atol=float(output.scale))
     assert len(np.unique(found[..., 1])) > 10
+
+
+ROUTES = pytest.mark.parametrize("trained", [False, True], ids=["quantized", "on levels"])
+
+
+@ROUTES
+@pytest.mark.parametrize("small_parts", [False, True])
+def test_a_faint_channel_is_its_bias(tmp_path, trained, small_parts):
+    module = Faint().eval()
+    assert_first_is(0.75, module, tmp_path, trained=trained, small_parts=small_parts)
+
+
+@ROUTES
+def test_what_reads_a_dead_channel_runs(tmp_path, trained):
+    assert_first_is(0.25, Dead().eval(), tmp_path, trained=trained)
