@@ -94,7 +94,7 @@ class Compressor:
         self._criterion = criterion_of(plan.criterion)
         self.steps_done = 0
         self._layers = _layers_of(model, plan.exempt)
-        self._structure = structure_of(model)
+        self.structure = structure_of(model)
         patterned = pattern_of(plan.criterion) is not None
         self._images = flattened_channels(model) if patterned else {}
         self._own_values(plan.layers, PRUNED)
@@ -232,7 +232,7 @@ class Compressor:
                 steps[id(layer.latent)] = layer_step(layer.latent, step)
             else:
                 steps[id(layer.latent)] = layer.step
-        return coded_size(weights_of(self.model, steps), self._structure)
+        return coded_size(weights_of(self.model, steps), self.structure)
 
     def finish(
         self,

@@ -11,7 +11,6 @@ from exporter.compress.codebook import fit_codes
 from exporter.compress.coded_size import coded_size, weights_of
 from exporter.compress.rate import REFERENCE
 from exporter.compress.schedule import grows_at
-from exporter.compress.structure import structure_of
 from exporter.compress_recipe import PruneSection
 from exporter.gate.units import BYTES
 from exporter.stages.context import Context
@@ -54,7 +53,6 @@ class Growth:
         self._codes = None
         if share is not None and share.levels == "kmeans":
             self._codes = share.codes
-            self._structure = structure_of(compressor.model)
         elif share is not None and share.step != "auto":
             self._step_in_rms = share.step
 
@@ -107,7 +105,7 @@ class Growth:
             own, live = id(model.get_parameter(name)), weight != 0
             book, steps[own] = fit_codes(weight, live, count, FITTED)
             values[own] = book.means(weight, live)
-        return coded_size(weights_of(model, steps, values), self._structure).total
+        return coded_size(weights_of(model, steps, values), self._compressor.structure).total
 
     def state_dict(self) -> Tensors:
         """Where the growth ends, and when the size was looked at last."""

@@ -112,7 +112,7 @@ class _Objective(nn.Module):
     def forward(
         self, inputs: torch.Tensor, targets: torch.Tensor, taught: torch.Tensor | None
     ) -> torch.Tensor:
-        with SmallMaps():
+        with SmallMaps() if inputs.device.type == "cpu" else nullcontext():
             outputs = self.module(self.to_model(inputs))
         value = self.loss(outputs, targets)
         if self.teacher is not None and taught is not None:

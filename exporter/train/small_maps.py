@@ -22,7 +22,7 @@ WINDOW_PIXELS: Final = 4
 
 
 class SmallMaps(TorchFunctionMode):
-    """While it is entered, `torch.conv2d` over few pixels of a CPU's tensor is a matrix product."""
+    """While it is entered, `torch.conv2d` over few pixels is a matrix product: for CPUs."""
 
     def __torch_function__(
         self,
@@ -48,7 +48,7 @@ def _is_small(
 ) -> bool:
     """Whether a convolution is one that a product does faster: as `nn.Conv2d` calls it."""
     pairs = all(isinstance(value, tuple) for value in (stride, padding, dilation))
-    if not pairs or x.dim() != 4 or x.device.type != "cpu":
+    if not pairs or x.dim() != 4:
         return False
     if groups != 1 or dilation != (1, 1):
         return False
