@@ -8,13 +8,13 @@ ONNX Runtime's quantize_static (with ForceQuantizeNoInputCheck) and `edgewright 
 --requantize`, and onnx2tf from the float model. "full int8" has no float tensor between its ends,
 "part float" has some; "int8 with islands" has none but around operators that both runtimes compute
 alike in float alone; "-" was not tried, for the reason given. `differing` are output values of our
-.onnx in ONNX Runtime against our .tflite in LiteRT, `checks` the certificate's checks that failed.
-Every int8 .tflite of ours also runs in TensorFlow's interpreter and in tflite-runtime 2.14; shares
-are of output values equal to LiteRT's. `latency_ratio` is ours over the peer's in LiteRT, in turns;
-`load` the machine's: above its number of cores the ratio means little. The last rows count: of the
-models that any peer converts to full int8, how many this project does. Results are written after
-each model; --more goes on with those that they lack (date and commit are then those of the last
-run).
+.onnx in ONNX Runtime against our .tflite in LiteRT; `certificate` holds, or names the checks that
+failed (`convert` has none: it compares). Every int8 .tflite of ours also runs in TensorFlow's
+interpreter and in tflite-runtime 2.14; shares are of output values equal to LiteRT's. `latency_ms`
+is the median in LiteRT, one thread; `latency_ratio` ours over the peer's, in turns; `load` the
+machine's: above its number of cores the times mean little. The last rows count: of the models that
+any peer converts to full int8, how many this project does. Results are written after each model;
+--more goes on with those that they lack (date and commit are then those of the last run).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import numpy as np
 
 from benchmarks.corpus_models import Ready, Source, prepared, sources
 from benchmarks.environments import PEERS, python_of, versions_of
-from benchmarks.paired import interleaved
+from benchmarks.paired import Rounds, interleaved
 from benchmarks.process import CommandError, Cost, measure
 from benchmarks.results import Value, arguments, kept_rows, publish
 from benchmarks.routes import (
@@ -63,11 +63,12 @@ INTERPRETERS: Final = {
 }
 KEYS: Final = (
     *("model", "origin", "route", "peer", "int8", "cpu_s", "peak_rss_mb", "file_bytes"),
-    *("latency_ratio", "load", "values", "differing", "max_lsb", "checks"),
+    *("latency_ms", "latency_ratio", "load", "certificate", "values", "differing", "max_lsb"),
     *(f"{name}{part}" for name in INTERPRETERS for part in ("_share", "_max_lsb")),
     "failed",
 )
 """Every row has them all, so that they are one table."""
+HOLDS: Final = "holds"
 FULL, ISLANDS, PART, NONE, UNTRIED = "full int8", "int8 with islands", "part float", "no", "-"
 
 Row = dict[str, Value]
@@ -139,7 +140,7 @@ def network_rows(name: str, entry: Entry, folder: Path) -> list[Row]:
     rows = _rows(name, NETWORKS, made, folder)
     if made[0].files:
         rows[0] |= _certified(folder / "ours.qdq.onnx", made[0].files, bench.frames)
-        if rows[0]["int8"] == PART and not rows[0]["checks"]:
+        if rows[0]["int8"] == PART and rows[0]["certificate"] == HOLDS:
             rows[0]["int8"] = ISLANDS
     return rows
 
@@ -174,10 +175,13 @@ def _rows(model: str, origin: str, made: list[Made], folder: Path) -> list[Row]:
             loaded |= {} if path is None else {one.route: _with_random_inputs(path)[0]}
         except RuntimeError as error:  # what LiteRT raises on all that it refuses
             row["failed"] = f"LiteRT does not load it: {error}"
-    ratios = _latency_ratios(loaded)
+    times = _times(loaded)
     for row, one in zip(rows, made, strict=True):
-        row["latency_ratio"] = ratios.get(one.route)
-        row["load"] = os.getloadavg()[0] if ratios else None
+        if one.route in loaded:
+            row["latency_ms"] = 1e3 * times.median(one.route)
+            row["load"] = os.getloadavg()[0]
+            if one.route != OURS and OURS in loaded:
+                row["latency_ratio"] = times.ratio(OURS, one.route).value
     rows[0] |= _elsewhere(made[0], folder)
     return rows
 
@@ -217,7 +221,7 @@ def _certified(canonical: Path, files: tuple[Path, ...], frames: np.ndarray) -> 
         *(answers_of(graph, path, frames[:SAMPLES]) for path in files)
     )
     found: Row = {"values": values, "differing": differing, "max_lsb": largest}
-    return found | {"checks": "; ".join(failed)}
+    return found | {"certificate": f"does not hold: {', '.join(failed)}" if failed else HOLDS}
 
 
 def _compared(document: Mapping[str, Any]) -> Row:
@@ -284,13 +288,11 @@ def _onnx2tf(ready: Ready, folder: Path) -> Made:
     return Made(ONNX2TF, (target,), cost.cpu_s, cost.peak_rss_bytes)
 
 
-def _latency_ratios(loaded: dict[str, Any]) -> dict[str, float]:
-    """Our latency over each peer's in LiteRT, one thread, in turns; `loaded` by route."""
-    if OURS not in loaded or len(loaded) < 2:
-        return {}
-    turns = {route: turn_of(one.invoke, TURN_S) for route, one in loaded.items()}
-    rounds = interleaved(turns, ROUNDS)
-    return {route: rounds.ratio(OURS, route).value for route in loaded.keys() - {OURS}}
+def _times(loaded: dict[str, Any]) -> Rounds:
+    """Seconds of one call in LiteRT, one thread, in turns, by route."""
+    if not loaded:
+        return Rounds({})
+    return interleaved({r: turn_of(one.invoke, TURN_S) for r, one in loaded.items()}, ROUNDS)
 
 
 def _with_random_inputs(path: Path) -> tuple[Any, dict[str, np.ndarray]]:

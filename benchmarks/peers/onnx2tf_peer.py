@@ -7,12 +7,16 @@ SAMPLES are as the .tflite takes them, [N, H, W, C], float32. Runs in the peer's
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+CAUSE = re.compile(r"([\w.]*(Error|Exception|error)\b|ERROR|E\d{4} |loc\().*")
 
 
 def main(source: str, name: str, samples: str, folder: Path, target: Path) -> None:
@@ -36,8 +40,17 @@ def main(source: str, name: str, samples: str, folder: Path, target: Path) -> No
         if done.returncode == 0 and found:
             shutil.copy(found[0], target)
             return
-    lines = (done.stderr or done.stdout).strip().splitlines()
-    sys.exit(f"Error: no int8 file (exit code {done.returncode}): {' '.join(lines[-2:])}")
+    said = reason(f"{done.stdout}\n{done.stderr}")
+    sys.exit(f"Error: no int8 file (exit code {done.returncode}): {said}")
+
+
+def reason(log: str) -> str:
+    """What a log of many lines gives as the cause: an exception, and the operator it stopped at."""
+    lines = [COLOURS.sub("", line).strip() for line in log.splitlines()]
+    causes = [line for line in lines if CAUSE.match(line)]
+    operators = [line for line in lines if "onnx_op_name" in line or "onnx_op_type" in line]
+    named = [*causes[-1:], *dict.fromkeys(operators[-2:])] or [line for line in lines if line][-2:]
+    return " ".join(named)
 
 
 if __name__ == "__main__":

@@ -74,9 +74,12 @@ def coded_size(weights: Sequence[Weight], structure: Structure) -> CodedSize:
     from exporter.pack.estimate import row_stride, weight_bytes
 
     items = sum(weight.values.numel() for weight in weights)
-    stride = row_stride(items)
-    arrays = [shipped_integers(weight, stride).cpu().numpy() for weight in weights]
-    return package_size(weight_bytes(arrays, items), structure)
+    rows = [len(weight.values) for weight in weights]
+    arrays = [
+        shipped_integers(weight, row_stride(count, items)).cpu().numpy()
+        for weight, count in zip(weights, rows, strict=True)
+    ]
+    return package_size(weight_bytes(arrays, rows), structure)
 
 
 def package_size(weights: float, structure: Structure) -> CodedSize:

@@ -161,6 +161,6 @@ def coded_bytes(module: Any, sparsity: float, step: float | None) -> float:
     weight = weight_at(module, sparsity, None)
     groups = getattr(module, "groups", 1)
     grid = None if step is None else layer_step(weight, step)
-    stride = row_stride(weight.numel())
+    stride = row_stride(len(weight), weight.numel())
     whole = Weight(weight, grid, groups == 1 or groups != len(weight))
-    return weight_bytes([shipped_integers(whole, stride).cpu().numpy()], weight.numel())
+    return weight_bytes([shipped_integers(whole, stride).cpu().numpy()], [len(weight)])

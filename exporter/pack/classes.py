@@ -84,23 +84,30 @@ def code_matrices(matrices: Sequence[Bytes], device: Device) -> tuple[Coded, ...
     return (squeeze(plan, device), squeeze(labels, device), *coded.streams(device))
 
 
-def estimated_bytes(matrices: Sequence[Bytes], *, columns: bool = False) -> float:
+def estimated_bytes(
+    matrices: Sequence[Bytes], *, columns: bool = False, times: Sequence[float] | None = None
+) -> float:
     """About what `code_matrices` would take; infinite for more rows than a reader accepts.
 
-    With `columns`, what column classes gain is counted too, which takes twice the time.
+    Args:
+        matrices: as there.
+        columns: whether what column classes gain is counted too, which takes twice the time.
+        times: how many rows each row of a matrix stands for, where they are samples.
     """
-    if not _fits(matrices):
+    times = [1.0] * len(matrices) if times is None else times
+    if not _fits(matrices, times):
         return math.inf
     center = _center(matrices)
     folded = [magnitudes_of(matrix, center) for matrix in matrices]
     owners = np.repeat(np.arange(len(matrices)), [len(matrix) for matrix in matrices])
-    histograms = histograms_of(folded, MAGNITUDES)
-    signs = int(histograms[:, 1:].sum())
-    found = cluster(histograms, owners, quick=True)
+    many = np.asarray(times)[owners]
+    histograms = histograms_of(folded, MAGNITUDES) * many[:, None]
+    signs = float(histograms[:, 1:].sum())
+    found = cluster(histograms, owners, quick=True, times=many)
     bits = found.bits
     if columns:
         rows = np.split(found.labels, np.cumsum([len(matrix) for matrix in matrices])[:-1])
-        bits -= columns_gain_bits(folded, rows, found.count)
+        bits -= columns_gain_bits(folded, rows, found.count, times)
     return (bits + signs) / 8 + 20
 
 
@@ -110,9 +117,10 @@ def magnitudes_of(items: Bytes, center: int) -> Bytes:
     return np.minimum(moved, 0 - moved).astype(np.uint8)
 
 
-def _fits(matrices: Sequence[Bytes]) -> bool:
-    rows = sum(len(matrix) for matrix in matrices)
-    return 2 * 8 * rows <= sum(matrix.size for matrix in matrices) + LEAST_RUNS_ITEMS
+def _fits(matrices: Sequence[Bytes], times: Sequence[float]) -> bool:
+    pairs = list(zip(matrices, times, strict=True))
+    rows = sum(len(matrix) * many for matrix, many in pairs)
+    return 2 * 8 * rows <= sum(matrix.size * many for matrix, many in pairs) + LEAST_RUNS_ITEMS
 
 
 def _center(matrices: Sequence[Bytes]) -> int:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
+Counts = Integers | Reals
 
 ROUNDS: Final = 15
 QUICK_ROUNDS: Final = 3
@@ -41,17 +42,22 @@ class Clusters:
     bits: float
 
 
-def cluster(histograms: Integers, owners: Integers, *, quick: bool = False) -> Clusters:
+def cluster(
+    histograms: Counts, owners: Integers, *, quick: bool = False, times: Counts | None = None
+) -> Clusters:
     """The best of a few numbers of classes.
 
     Args:
         histograms: how often each symbol occurs in each row, [rows, symbols].
         owners: which span each row is of, [rows], ascending from 0.
         quick: try one number of classes, and briefly.
+        times: how many rows each row stands for, [rows], where they are samples; their histograms
+            count for all of those. One by default.
     """
     counts = [min(k, len(histograms)) for k in (QUICK_CLASSES if quick else CLASS_COUNTS)]
     rounds = QUICK_ROUNDS if quick else ROUNDS
-    tries = [_lloyd(histograms, owners, count, rounds) for count in counts]
+    times = np.ones(len(histograms)) if times is None else times
+    tries = [_lloyd(histograms, owners, times, count, rounds) for count in counts]
     return min(tries, key=lambda one: one.bits + READER_BITS * one.count)
 
 
@@ -62,7 +68,9 @@ def entropy_bits(counts: npt.ArrayLike) -> float:
     return float(-(live * np.log2(live / live.sum())).sum()) if live.size else 0.0
 
 
-def _lloyd(histograms: Integers, owners: Integers, count: int, rounds: int) -> Clusters:
+def _lloyd(
+    histograms: Counts, owners: Integers, times: Counts, count: int, rounds: int
+) -> Clusters:
     weights = histograms.astype(np.float32)
     labels = _by_mean(histograms, count)
     for _ in range(rounds):
@@ -73,13 +81,13 @@ def _lloyd(histograms: Integers, owners: Integers, count: int, rounds: int) -> C
     tables = [histograms[labels == label].sum(axis=0) for label in range(used)]
     bits = sum(entropy_bits(table) for table in tables) + TABLE_BITS * used
     if used > 1:
-        pairs = np.zeros((int(owners.max()) + 1, used), np.int64)
-        np.add.at(pairs, (owners, labels), 1)
+        pairs = np.zeros((int(owners.max()) + 1, used))
+        np.add.at(pairs, (owners, labels), times)
         bits += LABELS_PACK_TO * sum(entropy_bits(row) for row in pairs) + 4.0 * (pairs > 0).sum()
     return Clusters(labels.astype(np.uint8), used, bits)
 
 
-def _by_mean(histograms: Integers, count: int) -> Integers:
+def _by_mean(histograms: Counts, count: int) -> Integers:
     """To begin with, classes of equal size by the rows' mean magnitudes."""
     sizes = histograms.sum(axis=1)
     means = histograms @ np.arange(histograms.shape[1]) / np.maximum(1, sizes)
@@ -90,7 +98,7 @@ def _by_mean(histograms: Integers, count: int) -> Integers:
     return labels
 
 
-def _code_lengths(histograms: Integers, labels: Integers, count: int) -> npt.NDArray[np.float32]:
+def _code_lengths(histograms: Counts, labels: Integers, count: int) -> npt.NDArray[np.float32]:
     """Bits of each symbol in each class, [classes, symbols]."""
     every = histograms.sum(axis=0) + 0.02
     tables = np.tile(PRIOR_ROWS * every / every.sum() + 0.01, (count, 1))
@@ -106,7 +114,7 @@ def _label_bits(labels: Integers, owners: Integers, count: int) -> npt.NDArray[n
     return np.asarray(-np.log2(pairs / pairs.sum(axis=1, keepdims=True)), np.float32)
 
 
-def _in_order(histograms: Integers, labels: Integers) -> tuple[Integers, int]:
+def _in_order(histograms: Counts, labels: Integers) -> tuple[Integers, int]:
     """Number the classes in use by their mean magnitudes: neighbours then have near labels."""
     used = np.unique(labels)
     scale = np.arange(histograms.shape[1])
@@ -117,13 +125,15 @@ def _in_order(histograms: Integers, labels: Integers) -> tuple[Integers, int]:
     return numbers[labels], int(used.size)
 
 
-def split_columns(matrix: Bytes, row_labels: Bytes) -> Bytes | None:
+def split_columns(matrix: Bytes, row_labels: Bytes, times: float = 1.0) -> Bytes | None:
     """Two classes of a matrix's columns by their mean magnitudes, [columns]; None if it loses.
+
+    Each row stands for so many `times`.
 
     The gain is judged on four ranges of magnitudes, so that no table can learn what is chance.
     """
     rows, columns = matrix.shape
-    if rows < MIN_SPLIT_ROWS or columns < MIN_SPLIT_COLUMNS:
+    if rows * times < MIN_SPLIT_ROWS or columns < MIN_SPLIT_COLUMNS:
         return None
     means = matrix.mean(axis=0)
     heavy = (means > np.median(means)).astype(np.uint8)
@@ -133,30 +143,33 @@ def split_columns(matrix: Bytes, row_labels: Bytes) -> Bytes | None:
     counts = np.bincount(cells.reshape(-1), minlength=classes * 8).reshape(classes, 2, 4)
     before = sum(entropy_bits(cell) for cell in counts.sum(axis=1))
     after = sum(entropy_bits(cell) for row in counts for cell in row)
-    cost = columns + 1.5 * np.log2(matrix.size) * np.count_nonzero(counts.sum(axis=(1, 2)))
-    return heavy if before - after > 2 * cost else None
+    cost = columns + 1.5 * np.log2(times * matrix.size) * np.count_nonzero(counts.sum(axis=(1, 2)))
+    return heavy if times * (before - after) > 2 * cost else None
 
 
-def columns_gain_bits(matrices: Sequence[Bytes], labels: Sequence[Bytes], count: int) -> float:
+def columns_gain_bits(
+    matrices: Sequence[Bytes], labels: Sequence[Bytes], count: int, times: Sequence[float]
+) -> float:
     """About what column classes save in all matrices together, in bits; 0 where they do not pay.
 
     Args:
         matrices: magnitudes.
         labels: the class of each matrix's rows.
         count: how many row classes there are.
+        times: how many rows each row of a matrix stands for.
     """
     symbols = 1 + max(int(matrix.max(initial=0)) for matrix in matrices)
-    cells = np.zeros((count, 2, symbols), np.int64)
+    cells = np.zeros((count, 2, symbols))
     cost = float(TABLE_BITS * count)
-    for matrix, rows in zip(matrices, labels, strict=True):
-        split = split_columns(matrix, rows)
+    for matrix, rows, many in zip(matrices, labels, times, strict=True):
+        split = split_columns(matrix, rows, many)
         if split is None:
-            np.add.at(cells[:, 0], rows, histograms_of([matrix], symbols))
+            np.add.at(cells[:, 0], rows, many * histograms_of([matrix], symbols))
             continue
         cost += LABELS_PACK_TO * split.size
         for side in (0, 1):
             part = np.ascontiguousarray(matrix[:, split == side])
-            np.add.at(cells[:, side], rows, histograms_of([part], symbols))
+            np.add.at(cells[:, side], rows, many * histograms_of([part], symbols))
     before = sum(entropy_bits(cell) for cell in cells.sum(axis=1))
     after = sum(entropy_bits(cell) for row in cells for cell in row)
     return max(0.0, before - after - cost)

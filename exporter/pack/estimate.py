@@ -14,30 +14,38 @@ from exporter.pack.methods import Source, estimate_group
 from exporter.pack.streams import ORDINARY
 
 SAMPLED_ITEMS: Final = 1 << 22
-"""Above this many weights, rows stand for their neighbours."""
+"""Above this many weights in all, rows stand for their neighbours."""
+SAMPLED_ROWS: Final = 128
+"""That many of an array are looked at even then."""
 SMALL_ITEMS: Final = 1 << 18
 """Up to here, methods that only ever win in small groups are estimated too."""
 
 
-def row_stride(items: int) -> int:
-    """Every how many rows of each array are enough for an estimate of so many weights."""
-    return max(1, items // SAMPLED_ITEMS)
+def row_stride(rows: int, items: int) -> int:
+    """Every how many rows of an array are enough, where all arrays together have so many items."""
+    return max(1, min(items // SAMPLED_ITEMS, rows // SAMPLED_ROWS))
 
 
-def weight_bytes(weights: Sequence[npt.NDArray[np.int8]], items: int | None = None) -> float:
+def weight_bytes(
+    weights: Sequence[npt.NDArray[np.int8]], rows: Sequence[int] | None = None
+) -> float:
     """About what `pack` makes of weights, in bytes.
 
     Args:
         weights: integers as they ship, [out, ...] each.
-        items: how many weights they stand for, where they are samples of rows.
+        rows: how many rows each stands for, where they are samples of rows.
     """
-    matrices = [one.reshape(len(one), -1).view(np.uint8) for one in weights if one.size]
-    size = sum(one.size for one in matrices)
-    if not size:
+    counts = map(len, weights) if rows is None else rows
+    pairs = [(one, count) for one, count in zip(weights, counts, strict=True) if one.size]
+    if not pairs:
         return 0.0
-    best = classes.estimated_bytes(matrices, columns=True)
+    matrices = [one.reshape(len(one), -1).view(np.uint8) for one, _ in pairs]
+    times = [count / len(one) for one, count in pairs]
+    size = sum(matrix.size for matrix in matrices)
+    best = classes.estimated_bytes(matrices, columns=True, times=times)
     if size <= SMALL_ITEMS or best == math.inf:
         content = b"".join(one.tobytes() for one in matrices)
         source = Source("weights", 1, content, tuple(matrices))
-        best = min(best, estimate_group(source, ORDINARY))
-    return float(best) * (size if items is None else items) / size
+        items = sum(matrix.size * many for matrix, many in zip(matrices, times, strict=True))
+        best = min(best, estimate_group(source, ORDINARY) * items / size)
+    return float(best)

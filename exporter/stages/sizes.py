@@ -42,9 +42,13 @@ class GridSizes:
         """About the bytes of the integers in a package."""
         from exporter.pack.estimate import row_stride, weight_bytes
 
-        stride = row_stride(self._items())
-        integers = [weight.grid().integers[::stride].cpu().numpy() for weight in self._weights]
-        return weight_bytes(integers, self._items())
+        items = self._items()
+        rows = [len(weight.latent) for weight in self._weights]
+        integers = [
+            weight.grid().integers[:: row_stride(count, items)].cpu().numpy()
+            for weight, count in zip(self._weights, rows, strict=True)
+        ]
+        return weight_bytes(integers, rows)
 
     def coded_bytes(self) -> float:
         """About the bytes of the package."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from exporter.compress.coded_size import Weight, shipped_integers
 from exporter.compress.structure import structure_of
-from exporter.pack.estimate import SAMPLED_ITEMS, weight_bytes
+from exporter.pack.estimate import SAMPLED_ITEMS, row_stride, weight_bytes
 
 
 def sparse(rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -36,12 +36,18 @@ def test_the_estimate_of_weights_is_what_the_coder_makes(rows, columns):
     assert weight_bytes(weights) == pytest.approx(coded, rel=0.02)
 
 
-def test_large_weights_are_sampled():
-    whole = sparse(4096, 4096)
-    few = whole[::4]
-    assert whole.size > SAMPLED_ITEMS
-    assert weight_bytes([few], whole.size) == pytest.approx(4 * weight_bytes([few]), rel=1e-9)
-    assert weight_bytes([few], whole.size) == pytest.approx(weight_bytes([whole]), rel=0.01)
+def test_rows_stand_for_their_neighbours():
+    arrays = [sparse(2048, 2304), sparse(10, 4096, 1), sparse(256, 288, 2)]
+    arrays[0][:, ::2] = 0  # columns of two kinds
+    rows = [len(one) for one in arrays]
+    samples = [one[:: row_stride(len(one), 1 << 26)] for one in arrays]
+    assert [len(one) for one in samples] == [128, 10, 128]
+    assert weight_bytes(samples, rows) == pytest.approx(weight_bytes(arrays), rel=0.01)
+
+
+def test_few_weights_are_all_looked_at():
+    assert row_stride(4096, SAMPLED_ITEMS) == 1
+    assert row_stride(4096, 8 * SAMPLED_ITEMS) == 8
 
 
 def test_no_weights_take_nothing():
