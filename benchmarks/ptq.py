@@ -40,7 +40,7 @@ PHOTOGRAPHS: Final = 100
 QUICK_PHOTOGRAPHS: Final = 24
 EXAMPLE: Final = ROOT / "examples" / "mobilenet_v2"
 TIMEOUT_S: Final = 1800.0
-BATCH: Final = 10
+BATCH: Final = 1  # photographs at a time, as the peers take them
 TIMED_FRAMES: Final = 30
 
 OURS: Final[dict[str, dict[str, Any]]] = {
@@ -285,28 +285,16 @@ def export(out: Path, calibration: dict[str, Any], frames: Path) -> Cost:
 def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     """From the module to the files; runs in a child."""
     import onnx_ir as ir
-    import torch
 
     from exporter.graph.canonical import canonicalise
     from exporter.inputs import InputSpec
-    from exporter.onnx_export import to_onnx
     from exporter.ort import qdq
-    from exporter.quantize.finish import finish
-    from exporter.quantize.quantize import Calibration, prepare_module
     from exporter.tflite import lower
 
-    factory = importlib.import_module("mobilenet_v2").mobilenet_v2
     folder = Path(out)
     folder.mkdir(parents=True)
     spec = InputSpec((1, 3, 224, 224), "uint8", MEAN, STD)
-    images = torch.from_numpy(np.load(frames))
-    samples = [images[at : at + BATCH] for at in range(0, len(images), BATCH)]
-    exact = calibration.pop("exact", True)
-    # A recipe pairs channels unless it says otherwise.
-    found = Calibration(**({"pair_channels": True} | calibration))
-    prepared = prepare_module(factory(), spec, samples, exact=exact, calibration=found)
-    finished, _ = finish(prepared.graph_module)
-    model = to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
+    model = quantized(spec, frames, calibration)
     graph = canonicalise(
         model, dtype="uint8", integer_outputs=True, frame_zero_point=spec.frame_zero_point
     )
@@ -314,11 +302,28 @@ def route(out: str, frames: str, calibration: dict[str, Any]) -> None:
     ir.save(qdq.lower(model), folder / "net.int8.onnx", format="protobuf")
     output = graph.tensors[graph.outputs[0]]
     assert output.quantization is not None
-    shift = (
-        UNSIGNED_SHIFT if output.dtype == np.int8 else 0
-    )  # ONNX Runtime's file has uint8 for int8
+    # ONNX Runtime's file has uint8 for int8.
+    shift = UNSIGNED_SHIFT if output.dtype == np.int8 else 0
     scale = [float(output.quantization.scale), int(output.quantization.zero_point) + shift]
     (folder / SCALE).write_text(json.dumps(scale), encoding="ascii")
+
+
+def quantized(spec: Any, frames: str, calibration: dict[str, Any]) -> Any:
+    """The quantized network as ONNX; what led to it is freed, as behind a stage of a build."""
+    import torch
+
+    from exporter.onnx_export import to_onnx
+    from exporter.quantize.finish import finish
+    from exporter.quantize.quantize import Calibration, prepare_module
+
+    module = importlib.import_module("mobilenet_v2").mobilenet_v2()
+    samples = torch.split(torch.from_numpy(np.load(frames)), BATCH)
+    exact = calibration.pop("exact", True)
+    # A recipe pairs channels unless it says otherwise.
+    found = Calibration(**({"pair_channels": True} | calibration))
+    prepared = prepare_module(module, spec, samples, exact=exact, calibration=found)
+    finished, _ = finish(prepared.graph_module)
+    return to_onnx(finished, torch.zeros((2, 3, 224, 224)), "net")
 
 
 def environment() -> dict[str, str]:

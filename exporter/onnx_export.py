@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from exporter.errors import RecipeError, UnsupportedError
 from exporter.inputs import InputSpec
+from exporter.memory import give_back
 from exporter.quantize.capture import MAX_BATCH, quiet_torch
 
 INPUT_NAME = "input"
@@ -59,6 +60,7 @@ def to_onnx(
         UnsupportedError: torch's exporter has no ONNX form for it.
         RecipeError: as many names as outputs were not given.
     """
+    give_back()
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     program = onnx_program(
         module,

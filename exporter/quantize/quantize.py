@@ -16,6 +16,7 @@ from exporter.build import Activations
 from exporter.compress.magnitude import check_module
 from exporter.errors import RecipeError
 from exporter.inputs import InputSpec
+from exporter.memory import give_back
 from exporter.quantize.best import Best, Search
 from exporter.quantize.bias_correction import FEWEST_SAMPLES
 from exporter.quantize.capture import capture
@@ -169,6 +170,7 @@ def prepare_module(
         equalize(graph_module, kept, grids) if calibration.equalize else {},
         pair_channels(graph_module, grids) if pairs else {},
     )
+    give_back()
     plan = planned(graph_module)
     corrects = calibration.biases or calibration.rounding
     mixes = calibration.float_layers or calibration.int16_layers
