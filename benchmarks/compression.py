@@ -56,6 +56,8 @@ class Network:
         optimizer: of all stretches.
         step: of the levels, in units of a layer's root mean square.
         exempt: layers that keep all their weights.
+        dropout: of the factory, where it takes one. What is pruned has this times the root of the
+            share of weights that stay (S. Han et al., arXiv:1506.02626, section 3.2).
         distill: whether what is compressed learns the control's outputs beside the labels.
         seeds: how many runs.
         ladder: whether the rows in between are measured too.
@@ -75,6 +77,7 @@ class Network:
     optimizer: str = "sgd"
     step: float = 0.35
     exempt: tuple[str, ...] = ("conv1",)
+    dropout: float | None = None
     distill: bool = False
     seeds: int = 1
     ladder: bool = False
@@ -101,9 +104,9 @@ NETWORKS: Final[dict[str, Network]] = {
         baseline=(5, 0.05), prune=(3.25, 0.03), share=(1.25, 0.015), qat=(0.5, 0.003),
     ),
     "AlexNet": Network(
-        "examples.models:alexnet", "1x3x64x64", "_rgb64", arguments=TEN, exempt=("features.0",),
-        baseline=(3, 3e-4), sparsity=0.94, prune=(4, 3e-4), share=(1.25, 1e-4), qat=(0.25, 3e-5),
-        optimizer="adamw", distill=True,
+        "examples.models:alexnet", "1x3x64x64", "_rgb64", fewer=False, arguments=TEN,
+        baseline=(2, 3e-4), sparsity=0.925, prune=(3, 3e-4), share=(1.5, 2e-4), qat=(0.5, 3e-5),
+        exempt=("features.0",), optimizer="adamw", dropout=0.5, distill=True,
     ),
     "MobileNetV2": Network(
         "pretrained:mobilenet_v2", "1x3x64x64", "_rgb64", exempt=("features.0.0",),
@@ -112,8 +115,8 @@ NETWORKS: Final[dict[str, Network]] = {
     ),
     "VGG-16": Network(
         "examples.models:vgg16_bn", "1x3x32x32", "_rgb32", arguments=TEN, exempt=("features.0",),
-        baseline=(2, 0.01), sparsity=0.96, prune=(2, 0.01), share=(0.75, 0.005), qat=(0.25, 0.001),
-        distill=True,
+        baseline=(2, 0.01), sparsity=0.95, prune=(7, 0.01), share=(4, 0.008), qat=(1, 0.001),
+        dropout=0.5, distill=True,
     ),
 }  # fmt: skip
 QUICK: Final = {
@@ -220,6 +223,9 @@ def recipes(network: Network, control: Path) -> dict[str, dict[str, Any]]:
     qat = network.fit(*network.qat)
     final = f"pruned {100 * network.sparsity:g} %, few levels, QAT"
     sections = {"prune": prune | {"sparsity": network.sparsity}, "share": share, "quantize": qat}
+    if network.dropout is not None:
+        dropout = network.dropout * (1 - network.sparsity) ** 0.5
+        sections["model"] = {"arguments": network.arguments | {"dropout": dropout}}
     if network.distill:
         final += ", distilled"
         sections["distill"] = {
@@ -259,11 +265,13 @@ def build(
     from exporter.train import computes_bf16
 
     weights = start or network.weights
+    model = {"factory": network.factory, "arguments": network.arguments}
+    if weights is not None:
+        model["weights"] = str(weights)
+    sections = sections | {"model": model | sections.get("model", {})}
     document = {
         "name": "net",
         "seed": seed,
-        "model": {"factory": network.factory, "arguments": network.arguments}
-        | ({} if weights is None else {"weights": str(weights)}),
         "input": {"shape": network.shape, "mean": [MEAN], "std": [STD]},
         "data": {
             "train": f"fashion:train{network.pictures}{'_20k' if network.fewer else ''}",

@@ -154,6 +154,11 @@ def test_rgb32() -> TensorDataset:
     return _test(2, 1, 3)
 
 
+def train_rgb64() -> Moved:
+    """All 60,000, padded to 32x32 and enlarged to 64x64, in three equal channels."""
+    return _train(60_000, 2, 2, 3)
+
+
 def train_rgb64_20k() -> Moved:
     """The first 20,000 pictures, [64, 64, 3]."""
     return _train(FEWER, 2, 2, 3)

@@ -14,7 +14,9 @@ from examples.models.blocks import divisible
 class AlexNet(nn.Module):
     """[N, 3, 224, 224] to [N, num_classes]; `grid` is the side of the map that dense layers see."""
 
-    def __init__(self, num_classes: int = 1000, width: float = 1.0, grid: int = 6) -> None:
+    def __init__(
+        self, num_classes: int = 1000, width: float = 1.0, grid: int = 6, dropout: float = 0.5
+    ) -> None:
         super().__init__()
         a, b, c, d, dense = (divisible(n * width) for n in (64, 192, 384, 256, 4096))
         self.features = nn.Sequential(
@@ -34,10 +36,10 @@ class AlexNet(nn.Module):
         )
         self.avgpool = nn.AdaptiveAvgPool2d(grid)
         self.classifier = nn.Sequential(
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(d * grid * grid, dense),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(dense, dense),
             nn.ReLU(inplace=True),
             nn.Linear(dense, num_classes),
@@ -48,6 +50,8 @@ class AlexNet(nn.Module):
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
-def alexnet(num_classes: int = 1000, width: float = 1.0, grid: int = 6) -> nn.Module:
+def alexnet(
+    num_classes: int = 1000, width: float = 1.0, grid: int = 6, dropout: float = 0.5
+) -> nn.Module:
     """AlexNet; 61.1 million parameters."""
-    return AlexNet(num_classes, width, grid)
+    return AlexNet(num_classes, width, grid, dropout)

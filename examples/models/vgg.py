@@ -15,7 +15,12 @@ class VGG(nn.Module):
     """[N, 3, 224, 224] to [N, num_classes]; `grid` is the side of the map that dense layers see."""
 
     def __init__(
-        self, norm: bool, num_classes: int = 1000, width: float = 1.0, grid: int = 7
+        self,
+        norm: bool,
+        num_classes: int = 1000,
+        width: float = 1.0,
+        grid: int = 7,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -34,10 +39,10 @@ class VGG(nn.Module):
         self.classifier = nn.Sequential(
             nn.Linear(channels * grid * grid, dense),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(dense, dense),
             nn.ReLU(inplace=True),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout),
             nn.Linear(dense, num_classes),
         )
 
@@ -46,11 +51,15 @@ class VGG(nn.Module):
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
 
 
-def vgg16(num_classes: int = 1000, width: float = 1.0, grid: int = 7) -> nn.Module:
+def vgg16(
+    num_classes: int = 1000, width: float = 1.0, grid: int = 7, dropout: float = 0.5
+) -> nn.Module:
     """VGG-16; 138.4 million parameters."""
-    return VGG(False, num_classes, width, grid)
+    return VGG(False, num_classes, width, grid, dropout)
 
 
-def vgg16_bn(num_classes: int = 1000, width: float = 1.0, grid: int = 7) -> nn.Module:
+def vgg16_bn(
+    num_classes: int = 1000, width: float = 1.0, grid: int = 7, dropout: float = 0.5
+) -> nn.Module:
     """VGG-16 with batch norm (arXiv:1502.03167) after each convolution."""
-    return VGG(True, num_classes, width, grid)
+    return VGG(True, num_classes, width, grid, dropout)
