@@ -7,7 +7,8 @@ against the float network: signal to noise of all outputs, and the class that cl
 random weights it compares routes and says little of trained networks (benchmarks/ptq.py has one).
 `load` is the machine's when the row was made: where it is above the number of cores, so many
 others ran that the times mean little.
-A row without a file says why. Results are written after every network.
+A row without a file says why. Results are written after every network; --more goes on with those
+that the results lack (date, commit and machine are then those of the last run).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 
 from benchmarks.environments import versions_of
 from benchmarks.paired import Rounds, interleaved
-from benchmarks.results import Value, arguments, publish
+from benchmarks.results import Value, arguments, kept_rows, publish
 from benchmarks.routes import OURS, PLAIN, ROUTES, Bench, Made, export_fp32, make, prepare
 from benchmarks.runner import FileRunner, Quantization, fidelity, float_tensors, turn_of
 
@@ -47,14 +48,17 @@ def main() -> None:
     """Go through the networks; the table and the file grow with each."""
     from examples.models import ZOO
 
-    parser = arguments(__doc__)
+    parser = arguments(__doc__, more=True)
     parser.add_argument("--networks", nargs="*", choices=list(ZOO), help="others than the usual")
     options = parser.parse_args()
     networks = options.networks or (QUICK_NETWORKS if options.quick else NETWORKS)
     versions = {n: v for e in ("ptq", "litert", "onnx2tf") for n, v in versions_of(e).items()}
     peers = {f"{name} (peers)": version for name, version in versions.items()}
-    rows: list[Row] = []
+    rows = kept_rows("latency", options)
+    have = {row["network"] for row in rows}
     for name in networks:
+        if name in have:
+            continue
         with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
             bench = prepare(name, ZOO[name], Path(folder), small=options.quick)
             rows += measure(bench, options)
