@@ -121,15 +121,10 @@ NETWORKS: Final[dict[str, Network]] = {
 }  # fmt: skip
 QUICK: Final = {
     "ResNet-20": replace(
-        NETWORKS["ResNet-20"],
-        fewer=True,
-        seeds=1,
-        ladder=True,
-        baseline=(4, 0.1),
-        prune=(3, 0.05),
-        share=(1, 0.02),
+        NETWORKS["ResNet-20"], fewer=True, seeds=1, ladder=True,
+        baseline=(2, 0.1), prune=(1.5, 0.05), share=(0.5, 0.02), qat=(0.25, 0.003),
     )
-}
+}  # fmt: skip
 BATCH: Final = 16  # pictures that a shipped file is given at once; it names them as it does alone
 STATISTICS: Final = ("running_mean", "running_var", "num_batches_tracked")
 SOURCE: Final = {
