@@ -4,7 +4,7 @@ Each network's narrow variant (the whole one with --whole) is exported by post-t
 quantization, and its int8 .tflite (LiteRT with XNNPACK) and .onnx (ONNX Runtime) run here and on
 emulated CPUs: x86-64 with AVX2 alone and with SSE4.2 alone, and the Arm cores of a Raspberry Pi 3,
 4 and 5. Weights are random, made lively (`examples.models.settle`); frames are random pictures.
-Values are compared with those that the .onnx gave here. --quick takes three networks. Results are
+Values are compared with those that the .onnx gave here. --quick takes one network. Results are
 written after every network, so a run that was cut short has fewer rows; --more goes on with the
 networks that the results lack (date and commit are then those of the last run).
 """
@@ -23,7 +23,7 @@ from benchmarks.zoo import recipe_of
 if TYPE_CHECKING:
     from exporter.build import Certificate, CpuComparison, OutputComparison
 
-QUICK: Final = ("resnet8", "mobilenet_v2", "unet")
+QUICK: Final = ("resnet8",)
 SAMPLES: Final = 2
 HERE: Final = "this machine"
 Row = dict[str, Value]
