@@ -6,8 +6,8 @@ makes. Memory is what unpacking adds to a fresh process at its peak, as a multip
 does not depend on the file (code that is read in, tables: some 2.5 MB) is in it, and is most of it
 for files under 1 MB. `order_0_share` is how much less the weights take than the order-0 entropy of
 all of them together. `floor_bytes` of a delta is the entropy of what was moved, which no coder gets
-below on average. --more keeps the rows of networks that a run does not measure (date and commit are
-then those of the last run).
+below on average. --quick takes ResNet-20 and MobileNetV2; --more keeps the rows of networks that a
+run does not measure (date and commit are then those of the last run).
 """
 
 from __future__ import annotations
@@ -92,8 +92,10 @@ LARGE_BYTES: Final = 1 << 23  # a second package of such a file takes minutes mo
 
 
 def files(python: Path | None, *, quick: bool) -> Iterator[Packable]:
-    """The .tflite files of our export, and the ONNX networks where their package is here."""
+    """The .tflite files of our export; the whole run has ONNX networks of a package too."""
     yield from (one for one in exported(quick) if one.path.suffix == ".tflite")
+    if quick:
+        return
     models = sorted(PEERS.glob("lib/python*/site-packages/rapidocr_onnxruntime/models"))
     if python is not None and models:
         yield from from_package(models[0])
