@@ -13,7 +13,7 @@ from exporter.pack import classes
 from exporter.pack.methods import Source, estimate_group
 from exporter.pack.streams import ORDINARY
 
-SAMPLED_ITEMS: Final = 1 << 22
+SAMPLED_ITEMS: Final = 1 << 23
 """Above this many weights in all, rows stand for their neighbours."""
 SAMPLED_ROWS: Final = 128
 """That many of an array are looked at even then."""
