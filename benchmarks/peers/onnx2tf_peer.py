@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-CAUSE = re.compile(r"([\w.]*(Error|Exception|error)\b|ERROR|E\d{4} |loc\().*")
+CAUSE = re.compile(r"[\w.]*(Error|Exception|ERROR)\b")
 
 
 def main(source: str, name: str, samples: str, folder: Path, target: Path) -> None:

@@ -71,6 +71,11 @@ def coded_size(weights: Sequence[Weight], structure: Structure) -> CodedSize:
         weights: of every convolution and dense layer.
         structure: of the network.
     """
+    return package_size(weights_size(weights), structure)
+
+
+def weights_size(weights: Sequence[Weight]) -> float:
+    """Bytes of weights in a package: of samples of their rows, where they are many."""
     from exporter.pack.estimate import row_stride, weight_bytes
 
     items = sum(weight.values.numel() for weight in weights)
@@ -79,7 +84,7 @@ def coded_size(weights: Sequence[Weight], structure: Structure) -> CodedSize:
         shipped_integers(weight, row_stride(count, items)).cpu().numpy()
         for weight, count in zip(weights, rows, strict=True)
     ]
-    return package_size(weight_bytes(arrays, rows), structure)
+    return weight_bytes(arrays, rows)
 
 
 def package_size(weights: float, structure: Structure) -> CodedSize:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from exporter.build import Frozen
-from exporter.compress.coded_size import Weight, shipped_integers
+from exporter.compress.coded_size import Weight, weights_size
 from exporter.compress.layer import layers_by_weight
 from exporter.compress.levels import layer_step, to_levels
 from exporter.compress.magnitude import check_finite, layer_masks
@@ -156,11 +156,7 @@ def changed(module: Any, sparsity: float, step: float | None) -> Iterator[None]:
 
 def coded_bytes(module: Any, sparsity: float, step: float | None) -> float:
     """What our coder makes of a layer alone, at a setting."""
-    from exporter.pack.estimate import row_stride, weight_bytes
-
     weight = weight_at(module, sparsity, None)
     groups = getattr(module, "groups", 1)
     grid = None if step is None else layer_step(weight, step)
-    stride = row_stride(len(weight), weight.numel())
-    whole = Weight(weight, grid, groups == 1 or groups != len(weight))
-    return weight_bytes([shipped_integers(whole, stride).cpu().numpy()], [len(weight)])
+    return weights_size([Weight(weight, grid, groups == 1 or groups != len(weight))])
